@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,11 @@ MakeRepository = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine, and no git or pip configuration of it, decides a test."""
     for name in list(os.environ):
         if name.startswith(("REBIND_", "GIT_CONFIG", "GIT_DIR", "GIT_WORK")):
             monkeypatch.delenv(name)
-    yield
 
 
 def git(path: Path, *arguments: str, date: str = "2024-03-01T12:00:00Z") -> str:

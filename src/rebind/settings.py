@@ -1,7 +1,7 @@
-"""Every setting once: name, type, default, help. Each is also the variable `REBIND_<NAME>` and a line of the settings file.
+"""Every setting once: name, type, default, help. Each is also the variable `REBIND_<NAME>` and a line of a TOML file.
 
-Order: a flag of the command line, then the environment, then the file (`REBIND_SETTINGS`, else `~/.config/rebind/rebind.toml`,
-else `/etc/rebind.toml`), then the default. An unknown name is an error with a suggestion.
+Order: a flag of the command line, then the environment, then the file (`REBIND_SETTINGS`, else
+`~/.config/rebind/rebind.toml`, else `/etc/rebind.toml`), then the default. An unknown name is an error with a suggestion.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _setting(default: Any, text: str, kind: str = "") -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings. Sizes are bytes, times are seconds; both may be written with a unit (`2G`, `10m`). 0 means no limit."""
+    """All settings. Sizes are bytes, times seconds; both may have a unit (`2G`, `10m`). 0 means no limit."""
 
     data: Path = _setting(_default_data, "Directory that holds everything rebind keeps.")
     host: str = _setting("127.0.0.1", "Address on which `rebind serve` listens.")
