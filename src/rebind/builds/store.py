@@ -1,0 +1,280 @@
+"""The content-addressed store: what was downloaded, unpacked, installed; each thing once, by digest.
+
+    downloads/<sha256>/<filename>      files as their index has them, hash verified
+    built/<digest>/<filename>.whl      wheels made of source packages
+    wheels/<sha256>-<cpXY>/            wheels unpacked and compiled for one minor Python
+    environments/<digest>/             environments, hard links into wheels/
+    layers/<digest>/                   what lies over an environment
+    tmp/  locks/                       work in progress; files for flock
+
+An entry is made in tmp/, gets a file `complete` and is renamed to its place: nothing at its place is ever half-made,
+whatever was killed when. A directory in tmp/ whose flock is free belongs to nobody and is removed. Power loss is
+another matter than a killed process: `complete` names the boot it was written in, and an entry that is not known to be
+on the disk (`settle`) is not believed after a reboot. So no build has to wait for fsync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rebind.errors import BuildError, DiskError
+
+Say = Callable[[str], None]
+"""Takes one line of progress, without its line end."""
+
+KINDS = ("downloads", "built", "wheels", "environments", "layers")
+_DIGEST = re.compile(r"[0-9a-f]{16,128}(-cp[0-9]{2,4})?")
+_SETTLED = "settled"
+
+
+def silent(line: str) -> None:
+    """A `Say` for those who do not want to know."""
+
+
+def boot() -> str:
+    """Id of this boot of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+@contextlib.contextmanager
+def room(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turns "no space left" (or a quota) below `path` into a DiskError that says how much is free."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full(path, needed) from error
+
+
+def full(path: Path, needed: int | None = None) -> DiskError:
+    """The error for a disk without room."""
+    try:
+        free = f"{shutil.disk_usage(path).free / 1e6:.0f} MB are free"
+    except OSError:
+        free = "it is full"
+    wants = f", {needed / 1e6:.0f} MB are needed" if needed else ""
+    return DiskError(
+        f"No space left on the disk of {path}: {free}{wants}.",
+        remedy="Run `rebind clean` to remove what is not in use, or make room on that disk.",
+    )
+
+
+class Making:
+    """The right to make one entry. `found` is the entry if another made it first, else fill `work` and `keep` it."""
+
+    def __init__(self, store: Store, kind: str, digest: str, found: Path | None, work: Path | None) -> None:
+        self.found = found
+        self._store, self._kind, self._digest, self._work = store, kind, digest, work
+
+    @property
+    def work(self) -> Path:
+        """An empty directory on the store's file system."""
+        assert self._work is not None
+        return self._work
+
+    def keep(self) -> Path:
+        """Declares `work` whole and moves it to its place; returns the place."""
+        place = self._store.place(self._kind, self._digest)
+        with room(self._store.path):
+            (self.work / "complete").write_text(boot())
+            if place.exists():  # not whole, or it would have been found
+                self._store.discard(place)
+            self.work.rename(place)
+        self._store.unsettled.set()
+        return place
+
+
+class Store:
+    """One store. `owner`: the uid that the files inside environments get (as root), None for one's own."""
+
+    def __init__(self, path: Path, owner: int | None = None) -> None:
+        self.path = path
+        self.owner = owner
+        self.unsettled = threading.Event()
+        self._ready = False
+        self._settling = threading.Lock()
+
+    def start(self) -> None:
+        """Makes the directories and removes what killed processes left in tmp/. Cheap when done before."""
+        if self._ready:
+            return
+        with room(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in (*KINDS, "tmp", "locks"):
+                (self.path / name).mkdir(mode=0o755, exist_ok=True)
+        self._ready = True
+        self.sweep()
+
+    def place(self, kind: str, digest: str) -> Path:
+        """Where an entry is, or would be."""
+        if kind not in KINDS or not _DIGEST.fullmatch(digest):
+            raise BuildError(f"{kind}/{digest} is not a name in the store.")
+        return self.path / kind / digest
+
+    def find(self, kind: str, digest: str) -> Path | None:
+        """The entry if it is whole."""
+        place = self.place(kind, digest)
+        try:
+            mark = (place / "complete").read_text()
+        except OSError:
+            return None
+        return place if mark in (_SETTLED, boot()) else None
+
+    @contextlib.contextmanager
+    def making(self, kind: str, digest: str, say: Say = silent) -> Iterator[Making]:
+        """One maker per entry over all processes and threads; the others wait and then find it."""
+        self.start()
+        self.place(kind, digest)
+        with self._lock(f"{kind}-{digest}", say):
+            found = self.find(kind, digest)
+            if found:
+                yield Making(self, kind, digest, found, None)
+                return
+            with self.temporary() as work:
+                yield Making(self, kind, digest, None, work)
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """A new directory in tmp/, held while in use and removed afterwards if it is still there."""
+        self.start()
+        while True:
+            path = self.path / "tmp" / secrets.token_hex(8)
+            with room(self.path):
+                path.mkdir(mode=0o755)
+            with contextlib.suppress(FileNotFoundError):  # swept between these two lines: take another
+                fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fd is not None:
+                    break
+        inode = os.fstat(fd).st_ino
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):
+                if path.stat().st_ino == inode:
+                    _remove(path)
+            os.close(fd)
+
+    def hold(self, kind: str, digest: str) -> int:
+        """A file descriptor that keeps `clean` from removing the entry until it, and all its copies, are closed."""
+        place = self.place(kind, digest)
+        try:
+            fd = _flock(place, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            fd = None
+        if fd is None:
+            raise BuildError(f"{kind}/{digest} is not in the store (any more).", remedy="Build it again.")
+        return fd
+
+    def touch(self, kind: str, digest: str) -> None:
+        """Notes that the entry was used now."""
+        with contextlib.suppress(OSError):
+            os.utime(self.place(kind, digest) / "complete")
+
+    def discard(self, place: Path) -> None:
+        """Takes an entry away: out of its place at once, then file by file."""
+        away = self.path / "tmp" / secrets.token_hex(8)
+        place.rename(away)
+        _remove(away)
+
+    def sweep(self) -> tuple[Path, ...]:
+        """Removes the directories in tmp/ that no living process holds."""
+        gone = []
+        for path in (self.path / "tmp").iterdir():
+            with contextlib.suppress(OSError):
+                fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fd is not None:
+                    _remove(path)
+                    os.close(fd)
+                    gone.append(path)
+        return tuple(gone)
+
+    def settle(self) -> None:
+        """Sees to it that all whole entries of this boot are on the disk, and marks them so. May take seconds."""
+        with self._settling:
+            self.unsettled.clear()
+            fresh = [mark for kind in KINDS for mark in (self.path / kind).glob("*/complete") if _reads(mark, boot())]
+            if not fresh:
+                return
+            _syncfs(self.path)
+            for mark in fresh:
+                with contextlib.suppress(OSError):
+                    used = mark.stat().st_mtime
+                    draft = mark.with_name("complete.settled")
+                    draft.write_text(_SETTLED)
+                    os.utime(draft, (used, used))
+                    draft.rename(mark)
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, say: Say) -> Iterator[None]:
+        path = self.path / "locks" / name
+        waiting = False
+        while True:
+            with room(self.path):
+                path.touch(0o600)
+            with contextlib.suppress(FileNotFoundError):  # removed by `clean` just now
+                fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fd is not None:
+                    break
+            if not waiting:
+                say(f"Waiting for another build that makes {name[:40]}")
+                waiting = True
+            time.sleep(0.02)
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+
+def _flock(path: Path, how: int) -> int | None:
+    """Opens and locks; None if another holds it or the path means another file by now."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, how)
+        if os.fstat(fd).st_ino == path.lstat().st_ino:
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
+
+
+def _remove(path: Path) -> None:
+    """Removes a tree, also one with directories that their writer made unreadable; what resists is left."""
+
+    def open_up(function: object, name: str, error: object) -> None:
+        with contextlib.suppress(OSError):
+            Path(name if function in (os.scandir, os.open) else os.path.dirname(name)).chmod(0o700)  # noqa: PTH120
+
+    shutil.rmtree(path, onerror=open_up)
+    if path.exists():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _reads(path: Path, text: str) -> bool:
+    try:
+        return path.read_text() == text
+    except OSError:
+        return False
+
+
+def _syncfs(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        ctypes.CDLL(None).syncfs(fd)
+    finally:
+        os.close(fd)
