@@ -1,0 +1,3 @@
+from conftest_routes import make_stage, stage
+
+__all__ = ["make_stage", "stage"]
