@@ -11,6 +11,7 @@ RebindError
 ├── BuildError           installing or a repository's own script failed
 │   └── ScriptError      a script of the repository ended with a non-zero code
 ├── SandboxError         this machine does not allow the confinement
+├── DeadlineError        something took longer than it may
 ├── SessionError         the session did not start or died
 ├── FullError            no room: quota or hub
 ├── DiskError            no space left
@@ -64,6 +65,9 @@ class ScriptError(BuildError): ...
 
 
 class SandboxError(RebindError): ...
+
+
+class DeadlineError(RebindError): ...
 
 
 class SessionError(RebindError): ...

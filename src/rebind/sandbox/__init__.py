@@ -1,0 +1,50 @@
+"""Runs something confined: its own files, processes, users and network, bounded memory, CPU, processes and disk.
+
+`Confinement` says what is seen and allowed; `run` runs a command in it; `enter` is the form for a process that is
+there already (the child of a warm parent). The network is an `Egress` proxy outside, or nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rebind.sandbox.base import base_mounts
+from rebind.sandbox.entering import enter, follow
+from rebind.sandbox.mounts import SANDBOX_UID, Bind, Confinement, Mount, Overlay, Symlink, Text, Tmpfs
+from rebind.sandbox.privileges import become
+from rebind.sandbox.sources import open_sources, receive_sources, send_sources
+
+if TYPE_CHECKING:
+    from rebind.sandbox.limits import Group
+    from rebind.sandbox.running import run
+
+__all__ = [
+    "SANDBOX_UID",
+    "Bind",
+    "Confinement",
+    "Group",
+    "Mount",
+    "Overlay",
+    "Symlink",
+    "Text",
+    "Tmpfs",
+    "base_mounts",
+    "become",
+    "enter",
+    "follow",
+    "open_sources",
+    "receive_sources",
+    "run",
+    "send_sources",
+]
+
+# The owner's side; a process inside a sandbox pays for none of it.
+_LATER = {"Group": "limits", "run": "running"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
