@@ -1,7 +1,7 @@
 """Every setting once: name, type, default, help. Each is also the variable `REBIND_<NAME>` and a line of a TOML file.
 
 Order: a flag of the command line, then the environment, then the file (`REBIND_SETTINGS`, else
-`~/.config/rebind/rebind.toml`, else `/etc/rebind.toml`), then the default. An unknown name is an error with a suggestion.
+`~/.config/rebind/rebind.toml`, else `/etc/rebind.toml`), then the default. A wrong name is an error with a hint.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class Phase(StrEnum):
     FETCHING = "fetching"
     BUILDING = "building"
     PUSHING = "pushing"
+    RUNNING = "running"
     BUILT = "built"
     LAUNCHING = "launching"
     READY = "ready"
