@@ -15,13 +15,21 @@ from rebind.sandbox.privileges import become
 from rebind.sandbox.sources import open_sources, receive_sources, send_sources
 
 if TYPE_CHECKING:
+    from rebind.sandbox.egress import Asked, Egress
     from rebind.sandbox.limits import Group
+    from rebind.sandbox.policy import EgressPolicy
+    from rebind.sandbox.probe import Capabilities, capabilities
     from rebind.sandbox.running import run
+    from rebind.sandbox.sessions import session_confinement
 
 __all__ = [
     "SANDBOX_UID",
+    "Asked",
     "Bind",
+    "Capabilities",
     "Confinement",
+    "Egress",
+    "EgressPolicy",
     "Group",
     "Mount",
     "Overlay",
@@ -30,16 +38,27 @@ __all__ = [
     "Tmpfs",
     "base_mounts",
     "become",
+    "capabilities",
     "enter",
     "follow",
     "open_sources",
     "receive_sources",
     "run",
     "send_sources",
+    "session_confinement",
 ]
 
 # The owner's side; a process inside a sandbox pays for none of it.
-_LATER = {"Group": "limits", "run": "running"}
+_LATER = {
+    "Asked": "egress",
+    "Capabilities": "probe",
+    "Egress": "egress",
+    "EgressPolicy": "policy",
+    "Group": "limits",
+    "capabilities": "probe",
+    "run": "running",
+    "session_confinement": "sessions",
+}
 
 
 def __getattr__(name: str) -> object:
