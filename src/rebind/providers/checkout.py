@@ -1,0 +1,222 @@
+"""Writes a checkout: a `.git` that works by itself, and the files of one commit."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rebind.errors import RepositoryError
+from rebind.providers.addresses import GitURL
+from rebind.providers.command import Call, Finished, Git, Watch, too_large
+from rebind.providers.failures import explain
+from rebind.values import Event, Phase
+
+_MOST_FILES = 1_000_000
+_LFS_ATTRIBUTE = re.compile(rb"(?m)^[^#\n]*\sfilter=lfs\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a checkout shall be."""
+
+    commit: str
+    history: bool
+    """With all older commits, else with a history of length 1."""
+    branch: str = ""
+    """Stand on this branch; '' for a detached HEAD."""
+    origin: str = ""
+    """The address that git remembers; never holds a secret."""
+    url: GitURL | None = None
+    """Where files of Git LFS come from."""
+    lfs: Path | None = None
+    """Where they are kept between launches."""
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A submodule as a tree holds it: a path and a commit."""
+
+    path: str
+    commit: str
+
+
+class BrokenStoreError(Exception):
+    """The objects of the commit cannot be read, although they were taken for whole."""
+
+
+def write_git(git: Git, store: Path, wanted: Wanted, into: Path, watch: Watch) -> None:
+    """Makes `into/.git` out of the objects that a store holds. Raises BrokenStoreError."""
+    dot_git = into / ".git"
+    for name in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "refs/remotes/origin", "info", "hooks"):
+        (dot_git / name).mkdir(parents=True)
+    walk = [] if wanted.history else ["--no-walk"]
+    listed = _sound(
+        git.run(
+            Call(["rev-list", "--objects", "--missing=print", *walk, wanted.commit, "--"], git_dir=store, watch=watch)
+        )
+    )
+    names = [line for line in listed.out.split(b"\n") if line and not line.startswith(b"?")]
+    partial = listed.out.startswith(b"?") or b"\n?" in listed.out
+    # Deltas are taken over as they are: looking for better ones costs more than they save.
+    packed = git.run(
+        Call(
+            ["pack-objects", "-q", "--window=0", "--delta-base-offset", str(dot_git / "objects" / "pack" / "pack")],
+            git_dir=store,
+            stdin=b"\n".join([*names, b""]),
+            watch=replace(watch, report=None),
+        )
+    )
+    pack = dot_git / "objects" / "pack" / f"pack-{_sound(packed).text.strip()}.pack"
+    for made in (pack, pack.with_suffix(".idx")):
+        made.chmod(0o644)
+    if partial:
+        pack.with_suffix(".promisor").write_bytes(b"")
+    _write_shallow(store, dot_git, wanted, {line[:64].split(b" ")[0] for line in names})
+    _write_refs(dot_git, wanted)
+    (dot_git / "config").write_text(_config(wanted, partial, git))
+
+
+def _sound(done: Finished) -> Finished:
+    if done.code != 0:
+        raise BrokenStoreError(done.error)
+    return done
+
+
+def _write_shallow(store: Path, dot_git: Path, wanted: Wanted, names: set[bytes]) -> None:
+    if not wanted.history:
+        # A commit without parents is whole as it is; naming it here does no harm.
+        (dot_git / "shallow").write_text(f"{wanted.commit}\n")
+    elif (store / "shallow").exists():
+        cut = [line for line in (store / "shallow").read_bytes().split() if line in names]
+        if cut:
+            (dot_git / "shallow").write_bytes(b"\n".join([*cut, b""]))
+
+
+def _write_refs(dot_git: Path, wanted: Wanted) -> None:
+    line = f"{wanted.commit}\n"
+    if not wanted.branch:
+        (dot_git / "HEAD").write_text(line)
+    else:
+        (dot_git / "HEAD").write_text(f"ref: refs/heads/{wanted.branch}\n")
+        for place in ("heads", "remotes/origin"):
+            ref = dot_git / "refs" / place / wanted.branch
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            ref.write_text(line)
+    if wanted.tag:
+        tag = dot_git / "refs" / "tags" / wanted.tag
+        tag.parent.mkdir(parents=True, exist_ok=True)
+        tag.write_text(line)
+
+
+def _config(wanted: Wanted, partial: bool, git: Git) -> str:
+    sha256 = len(wanted.commit) == 64
+    lines = ["[core]", f"\trepositoryformatversion = {1 if partial or sha256 else 0}", "\tfilemode = true"]
+    lines += ["\tbare = false", "\tlogallrefupdates = true"]
+    if partial or sha256:
+        lines.append("[extensions]")
+    lines += ["\tpartialClone = origin"] if partial else []
+    lines += ["\tobjectFormat = sha256"] if sha256 else []
+    if wanted.origin or partial:
+        lines += ['[remote "origin"]', f"\turl = {quoted(wanted.origin)}"]
+        lines.append("\tfetch = +refs/heads/*:refs/remotes/origin/*")
+        lines += ["\tpromisor = true", "\tpartialclonefilter = blob:none"] if partial else []
+    if wanted.branch and wanted.origin:
+        lines += [f"[branch {quoted(wanted.branch)}]", "\tremote = origin"]
+        lines.append(f"\tmerge = {quoted('refs/heads/' + wanted.branch)}")
+    return "\n".join([*lines, ""])
+
+
+def quoted(text: str) -> str:
+    """A value or the name of a section in git's configuration."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def tree(git: Git, into: Path, wanted: Wanted, watch: Watch) -> tuple[list[Link], bool]:
+    """The submodules of the commit, and whether it has an `.lfsconfig`. RepositoryError if its files are too many.
+
+    A few small objects can name more files than any disk holds, so they are counted before they are written.
+    """
+    listed = git.run(
+        Call(["ls-tree", "-r", "-l", "-z", "--full-tree", wanted.commit], git_dir=into / ".git", watch=watch)
+    )
+    if listed.code != 0:
+        raise BrokenStoreError(listed.error)
+    links, total, lfs_config = [], 0, False
+    entries = listed.out.split(b"\0")
+    for entry in entries:
+        facts, _, path = entry.partition(b"\t")
+        mode, _, rest = facts.partition(b" ")
+        words = rest.split()
+        if mode == b"160000":
+            links.append(Link(os.fsdecode(path), words[1].decode()))
+        elif len(words) == 3 and words[2].isdigit():
+            total += int(words[2])
+        lfs_config = lfs_config or path == b".lfsconfig"
+    limit = git.access.max_bytes
+    if (limit and total > limit) or len(entries) > _MOST_FILES:
+        raise too_large(watch.named, limit or total)
+    return links, lfs_config
+
+
+def write_files(git: Git, into: Path, wanted: Wanted, watch: Watch, lfs_config: bool) -> None:
+    """Writes the files of the commit beside `into/.git`. Raises RepositoryError; hooks are never run."""
+    options = _lfs_options(git, into, wanted, lfs_config)
+    done = git.run(
+        Call(
+            ["read-tree", "--reset", "-u", wanted.commit],
+            git_dir=into / ".git",
+            work_tree=into,
+            url=wanted.url,
+            options=options,
+            watch=watch,
+        )
+    )
+    if done.code == 0:
+        _say_lfs(git, into, watch)
+        return
+    if "lfs" in done.error.lower():
+        raise RepositoryError(
+            f"The files that {watch.named} keeps in Git LFS could not be fetched.",
+            remedy="Their server may be private, or its quota used up: see what it says above.",
+            detail="\n".join(done.error.splitlines()[-6:]),
+        )
+    raise explain(watch.named, done.error)
+
+
+def _lfs_options(git: Git, into: Path, wanted: Wanted, lfs_config: bool) -> tuple[str, ...]:
+    if wanted.url is None:
+        return ()
+    # Stated here it beats the repository's `.lfsconfig`, which could name a file of this machine.
+    url = wanted.url
+    server = _stated_lfs(git, into, wanted) if lfs_config else ""
+    if not server and url.protocol in ("http", "https"):
+        server = f"{url.text.rstrip('/').removesuffix('.git')}.git/info/lfs"
+    elif not server:
+        server = url.text
+    kept = (f"lfs.storage={wanted.lfs}",) if wanted.lfs else ()
+    return (f"lfs.url={server}", *kept, "lfs.locksverify=false", "lfs.concurrenttransfers=4")
+
+
+def _stated_lfs(git: Git, into: Path, wanted: Wanted) -> str:
+    blob = f"--blob={wanted.commit}:.lfsconfig"
+    done = git.run(Call(["config", blob, "--no-includes", "--get", "lfs.url"], git_dir=into / ".git"))
+    server = done.text.strip()
+    good = re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(?:/[^\s@\\]*)?", server) and len(server) < 1000
+    return server if done.code == 0 and good else ""
+
+
+def _say_lfs(git: Git, into: Path, watch: Watch) -> None:
+    path = into / ".gitattributes"
+    if path.is_symlink() or not path.is_file() or not _LFS_ATTRIBUTE.search(path.read_bytes()):
+        return
+    if not any("filter.lfs" in option for option in git.access.options()):
+        text = "Warning: git-lfs is not installed here, so the files kept in Git LFS are only pointers.\n"
+        if watch.report:
+            watch.report(Event(Phase.FETCHING, text))
+        return
+    with open(into / ".git" / "config", "a") as config:  # without it git in the session would see changed files
+        config.write('[filter "lfs"]\n\tclean = git-lfs clean -- %f\n\tsmudge = git-lfs smudge -- %f\n')
+        config.write("\tprocess = git-lfs filter-process\n\trequired = true\n")
