@@ -11,6 +11,9 @@ from rebind.recipes.versions import check_requires
 from rebind.recipes.where import Where, shown
 
 FILE = "pyproject.toml"
+# The parser's time grows with the square of a key's dots: 40 KB of them took 4.5 s.
+_LONGEST_LINE = 4096
+_LARGEST = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ def read_project(tree: Tree) -> Project:
 def parse_pyproject(text: str) -> Project:
     """Facts of a `pyproject.toml` (PEP 518, 621). Raises RecipeError."""
     where = Where(FILE)
+    if len(text) > _LARGEST or any(len(line) > _LONGEST_LINE for line in text.split("\n")):
+        raise where.error(f"it is larger than {_LARGEST // 1024} KiB or has a line of over {_LONGEST_LINE} characters.")
     try:
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number with thousands of digits

@@ -186,8 +186,11 @@ def inside_path(path: str, tree: Tree, where: Where, base: str = "") -> str:
     for prefix in (f"{REPO_DIR}/", "~/"):
         if path.startswith(prefix):
             path, base = f"./{path[len(prefix) :]}", ""
+    if not path:
+        raise where.error("a path is missing.")
     remedy = "Paths count from the repository's root; write the name and version of a package that is not in it."
     if path.startswith(("/", "~")):
+        remedy = f"{remedy} Was it written by `pip freeze` under conda? `pip list --format=freeze` writes no paths."
         raise where.error(f"{shown(path)} is outside the repository.", remedy)
     try:
         found = tree.find(f"{base}/{path}" if base else path)
