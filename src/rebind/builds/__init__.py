@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
+from rebind.builds.checkout import checkout_layer
 from rebind.builds.downloads import Downloads
 from rebind.builds.environments import Environments
+from rebind.builds.overlay import Ground, written_layer
+from rebind.builds.sources import Sources, Workshop
 from rebind.builds.store import Say, Store
 from rebind.builds.wheels import Wheels
 from rebind.values import (
+    Commit,
     Environment,
     Event,
     Interpreter,
+    Layer,
     Limits,
     LockedPlan,
     Package,
     Phase,
+    Plan,
     Report,
 )
 
@@ -31,6 +38,7 @@ class Builder:
     def __init__(self, *, store: Store, egress: Path | None, proxy_url: str | None, limits: Limits = NO_LIMITS) -> None:
         self.store, self._egress, self._limits = store, egress, limits
         self._downloads = Downloads(store, proxy_url)
+        self._sources = Sources(store, self._downloads.fetch)
         self._environments = Environments(store, self._wheels)
 
     def build(self, locked: LockedPlan, interpreter: Interpreter, report: Report) -> Environment:
@@ -44,9 +52,40 @@ class Builder:
         """The same for use at a path of this machine: returns its prefix. Raises as `build`."""
         return self._environments.build_server(locked, interpreter, saying(report))
 
+    def overlay(
+        self,
+        environment: Environment,
+        plan: Plan,
+        checkout: Path,
+        commit: Commit,
+        report: Report,
+        *,
+        when: datetime | None = None,
+    ) -> tuple[Layer, ...]:
+        """The repository's layers, bottom first: its files, then what its own packages and postBuild wrote.
+
+        `checkout` is the directory that takes the part of the root; it is consumed. `when`: the time as of which pip
+        in these steps sees the package index (the lock's date), else the commit's.
+        Raises BuildError, ScriptError, RecipeError, DiskError, SandboxError.
+        """
+        say = saying(report)
+        files = checkout_layer(self.store, plan, checkout, commit, say)
+        ground = Ground(environment, files, when or commit.date, self._egress, self._limits)
+        written = written_layer(self.store, plan, ground, say)
+        return (files, written) if written else (files,)
+
     def _wheels(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Wheels:
+        """What makes the wheels of one lock: source packages are built as of its date, with its wheels at hand."""
+
+        def old_way(place: Path) -> None:
+            self._environments.fill(locked, interpreter, place, say)
+
+        workshop = Workshop(interpreter, locked.date, self._egress, self._limits, old_way)
+
         def obtain(package: Package) -> tuple[Path, str]:
-            return self._downloads.fetch(package, say), package.sha256
+            if package.is_wheel:
+                return self._downloads.fetch(package, say), package.sha256
+            return self._sources.wheel(package, workshop, say)
 
         return Wheels(self.store, obtain)
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rebind.builds.assemble import assemble
@@ -27,7 +28,7 @@ class Environments:
     def build(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Environment:
         """The environment of a lock, for /srv of a session."""
         digest = locked.environment
-        place = self._have(digest, say, lambda making: self._fill(locked, interpreter, making, say))
+        place = self._have(digest, say, lambda making: self._fill(locked, interpreter, making.work, say))
         return Environment(digest, place, interpreter, locked.joined)
 
     def build_server(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Path:
@@ -56,14 +57,19 @@ class Environments:
                 fill(making)
             return making.keep()
 
-    def _fill(self, locked: LockedPlan, interpreter: Interpreter, making: Making, say: Say) -> None:
-        tree = Tree(making.work, self._store.owner)
+    def fill(self, locked: LockedPlan, interpreter: Interpreter, place: Path, say: Say) -> None:
+        """The environment of a lock's wheels alone, in an empty directory and not kept: to build the others in."""
+        wheels = tuple(package for package in locked.packages if package.is_wheel)
+        self._fill(replace(locked, packages=wheels), interpreter, place, say)
+
+    def _fill(self, locked: LockedPlan, interpreter: Interpreter, work: Path, say: Say) -> None:
+        tree = Tree(work, self._store.owner)
         for directory in (APP_BASE, f"{CONDA_DIR}/bin", f"{NPM_DIR}/bin", f"{NPM_DIR}/lib"):
             tree.make(directory[1:])
         tree.write(f"{NPM_DIR[1:]}/npmrc", f"prefix={NPM_DIR}\n".encode())
         tree.make(NB_PREFIX[1:])
-        prefix = Tree(making.work / NB_PREFIX[1:], self._store.owner)
-        _note(making.work, self._install(locked, interpreter, interpreter.inside, NB_PREFIX, prefix, say))
+        prefix = Tree(work / NB_PREFIX[1:], self._store.owner)
+        _note(work, self._install(locked, interpreter, interpreter.inside, NB_PREFIX, prefix, say))
 
     def _install(
         self, locked: LockedPlan, interpreter: Interpreter, executable: str, prefix: str, tree: Tree, say: Say

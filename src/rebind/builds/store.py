@@ -36,6 +36,8 @@ Say = Callable[[str], None]
 KINDS = ("downloads", "built", "wheels", "environments", "layers")
 _DIGEST = re.compile(r"[0-9a-f]{16,128}(-cp[0-9]{2,4})?")
 _SETTLED = "settled"
+_OURS = re.compile(r"[0-9a-f]{16}")
+STRANGE_AGE = 86400.0
 
 
 def silent(line: str) -> None:
@@ -75,10 +77,16 @@ def full(path: Path, needed: int | None = None) -> DiskError:
 
 
 class Making:
-    """The right to make one entry. `found` is the entry if another made it first, else fill `work` and `keep` it."""
+    """The right to make one entry. `found` is the entry if another made it first, else fill `work` and `keep` it.
 
-    def __init__(self, store: Store, kind: str, digest: str, found: Path | None, work: Path | None) -> None:
+    `fd` holds `work`: a process that gets it keeps the directory from being swept, even if we are killed.
+    """
+
+    def __init__(
+        self, store: Store, kind: str, digest: str, found: Path | None, work: Path | None = None, fd: int = -1
+    ) -> None:
         self.found = found
+        self.fd = fd
         self._store, self._kind, self._digest, self._work = store, kind, digest, work
 
     @property
@@ -86,6 +94,13 @@ class Making:
         """An empty directory on the store's file system."""
         assert self._work is not None
         return self._work
+
+    def drop(self, path: Path) -> None:
+        """Removes a file or a tree, whatever a stranger made of it."""
+        if path.is_dir() and not path.is_symlink():
+            remove(path)
+        else:
+            path.unlink()
 
     def keep(self) -> Path:
         """Declares `work` whole and moves it to its place; returns the place."""
@@ -143,15 +158,20 @@ class Store:
         with self._lock(f"{kind}-{digest}", say):
             found = self.find(kind, digest)
             if found:
-                yield Making(self, kind, digest, found, None)
+                yield Making(self, kind, digest, found)
                 return
-            with self.temporary() as work:
-                yield Making(self, kind, digest, None, work)
+            with self._held() as (work, fd):
+                yield Making(self, kind, digest, None, work, fd)
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator[Path]:
         """A new directory in tmp/, held while in use and removed afterwards if it is still there."""
         self.start()
+        with self._held() as (path, _):
+            yield path
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[tuple[Path, int]]:
         while True:
             path = self.path / "tmp" / secrets.token_hex(8)
             with room(self.path):
@@ -162,11 +182,11 @@ class Store:
                     break
         inode = os.fstat(fd).st_ino
         try:
-            yield path
+            yield path, fd
         finally:
             with contextlib.suppress(OSError):
                 if path.stat().st_ino == inode:
-                    _remove(path)
+                    remove(path)
             os.close(fd)
 
     def hold(self, kind: str, digest: str) -> int:
@@ -189,16 +209,18 @@ class Store:
         """Takes an entry away: out of its place at once, then file by file."""
         away = self.path / "tmp" / secrets.token_hex(8)
         place.rename(away)
-        _remove(away)
+        remove(away)
 
     def sweep(self) -> tuple[Path, ...]:
-        """Removes the directories in tmp/ that no living process holds."""
+        """Removes the directories in tmp/ that no living process holds; those of others' making after a day."""
         gone = []
         for path in (self.path / "tmp").iterdir():
+            if not _OURS.fullmatch(path.name) and not _older(path, STRANGE_AGE):
+                continue
             with contextlib.suppress(OSError):
                 fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if fd is not None:
-                    _remove(path)
+                    remove(path)
                     os.close(fd)
                     gone.append(path)
         return tuple(gone)
@@ -253,7 +275,7 @@ def _flock(path: Path, how: int) -> int | None:
     return None
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Removes a tree, also one with directories that their writer made unreadable; what resists is left."""
 
     def open_up(function: object, name: str, error: object) -> None:
@@ -263,6 +285,13 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path, onerror=open_up)
     if path.exists():
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _older(path: Path, seconds: float) -> bool:
+    try:
+        return path.lstat().st_mtime < time.time() - seconds
+    except OSError:
+        return False
 
 
 def _reads(path: Path, text: str) -> bool:

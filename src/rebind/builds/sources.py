@@ -1,0 +1,214 @@
+"""Packages that are not wheels (source archives, checkouts): made into wheels, each in a sandbox of its own.
+
+A build sees the package's source, the host's programs and compilers, the interpreter, and the package index as of the
+lock's date; it writes to one empty directory, from which one wheel is taken, and that is as untrusted as any other.
+First the way of today (PEP 517, isolated, uv), then, for packages of the time before, the way of then: without
+isolation, in an environment of the lock's wheels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from rebind.builds.steps import Outcome, failed, run_step
+from rebind.builds.store import Making, Say, Store
+from rebind.errors import BuildError
+from rebind.sandbox import Bind, Confinement, Mount, Tmpfs, base_mounts
+from rebind.values import NB_PREFIX, Interpreter, Limits, Package
+
+FORMAT = 1  # raised when the same source would give another wheel
+INDEX = "http://pypi.rebind.internal"
+TIMEOUT = 3600.0
+UV = "/opt/rebind/uv"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SUBDIRECTORY = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]*")
+
+_CLONE = """set -eu
+git -c protocol.file.allow=never clone -q --no-checkout --filter=blob:none -- "$1" /build/source
+cd /build/source
+git checkout -q --detach "$2"
+git submodule -q update --init --recursive
+cd "/build/source/$3"
+shift 3
+exec "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What a build of a source package is given."""
+
+    interpreter: Interpreter
+    date: datetime
+    egress: Path | None
+    limits: Limits
+    old_way: Callable[[Path], None]
+    """Fills a directory with an environment (`srv/`) of the lock's wheels."""
+
+    @property
+    def index_url(self) -> str:
+        return index_url(self.date)
+
+
+def index_url(date: datetime) -> str:
+    """The package index as of a time, as a sandbox reaches it."""
+    return f"{INDEX}/{date.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}/simple"
+
+
+def index_variables(date: datetime) -> tuple[tuple[str, str], ...]:
+    """So that pip and uv in a sandbox use that index and nothing of anybody's configuration."""
+    url = index_url(date)
+    return (
+        ("PIP_CONFIG_FILE", "/dev/null"),
+        ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+        ("PIP_INDEX_URL", url),
+        ("PIP_NO_CACHE_DIR", "1"),
+        ("PIP_TRUSTED_HOST", str(urlsplit(url).hostname)),
+        ("UV_CACHE_DIR", "/tmp/uv-cache"),
+        ("UV_DEFAULT_INDEX", url),
+        ("UV_NO_CONFIG", "1"),
+        ("UV_PYTHON_DOWNLOADS", "never"),
+    )
+
+
+class Sources:
+    """Builds source packages; each once for a Python and a date."""
+
+    def __init__(self, store: Store, fetch: Callable[[Package], Path]) -> None:
+        self._store, self._fetch = store, fetch
+
+    def wheel(self, package: Package, workshop: Workshop, say: Say) -> tuple[Path, str]:
+        """The wheel and its sha256. Raises BuildError, NetworkError, DiskError, SandboxError."""
+        facts = [FORMAT, package.sha256 or package.url, workshop.interpreter.version, workshop.index_url]
+        digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        with self._store.making("built", digest, say) as making:
+            place = making.found or self._build(package, workshop, making, say)
+        (wheel,) = place.glob("*.whl")
+        return wheel, (place / "sha256").read_text()
+
+    def _build(self, package: Package, workshop: Workshop, making: Making, say: Say) -> Path:
+        source = None if _is_checkout(package) else self._fetch(package)
+        say(f"Building {package.name} {package.version} from source")
+        outcome = Outcome(0, ())
+        first: Outcome | None = None
+        for way in (_modern, _old):
+            if way is _modern and workshop.interpreter.minor == "2.7":
+                continue  # uv knows no Python 2
+            out = making.work / f"out-{way.__name__}"
+            out.mkdir()
+            if self._store.owner is not None:
+                os.chown(out, self._store.owner, self._store.owner)
+            outcome = self._try(package, source, workshop, making, out, way, say)
+            found = [path for path in out.glob("*.whl") if path.is_file() and not path.is_symlink()]
+            if outcome.code == 0 and len(found) == 1:
+                return _keep(making, found[0])
+            first = first or outcome
+        raise failed(
+            f"Building {package.name} {package.version} from its source",
+            first or outcome,
+            f"Ask for a version of {package.name} that has a wheel for Python {workshop.interpreter.minor}.",
+        )
+
+    def _try(
+        self, package: Package, source: Path | None, workshop: Workshop, making: Making, out: Path, way: Way, say: Say
+    ) -> Outcome:
+        mounts, argv = way(package, workshop, source, making.work)
+        confinement = Confinement(
+            mounts=(*_mounts(workshop.interpreter, source), *mounts, Bind(out, "/out", writable=True)),
+            variables=_variables(workshop),
+            cwd="/build",
+            limits=workshop.limits,
+            egress=workshop.egress,
+            name=f"build-{making.work.name}",
+        )
+        return run_step(
+            confinement, argv, say=say, written=out, hold=making.fd, timeout=TIMEOUT, name=f"Building {package.name}"
+        )
+
+
+Way = Callable[[Package, Workshop, Path | None, Path], tuple[Sequence[Mount], Sequence[str]]]
+
+
+def _modern(
+    package: Package, workshop: Workshop, source: Path | None, work: Path
+) -> tuple[Sequence[Mount], Sequence[str]]:
+    from uv import find_uv_bin
+
+    python = workshop.interpreter.inside
+    build = (UV, "build", "--wheel", "--python", python, "--out-dir", "/out")
+    return [Bind(Path(find_uv_bin()), UV)], _from(package, source, build)
+
+
+def _old(
+    package: Package, workshop: Workshop, source: Path | None, work: Path
+) -> tuple[Sequence[Mount], Sequence[str]]:
+    environment = work / "environment"
+    environment.mkdir()
+    workshop.old_way(environment)
+    python = f"{NB_PREFIX}/bin/python"
+    # Python 2's pip asks for setuptools and wheel itself; later, those of the environment are the ones of then.
+    how = "--use-pep517" if workshop.interpreter.minor == "2.7" else "--no-build-isolation"
+    build = (python, "-m", "pip", "wheel", "--no-deps", how, "--wheel-dir", "/out")
+    return [Bind(environment / "srv", "/srv")], _from(package, source, build)
+
+
+def _from(package: Package, source: Path | None, build: Sequence[str]) -> Sequence[str]:
+    if source is not None:
+        return (*build, f"/source/{source.name}")
+    address, commit, subdirectory = checkout_of(package)
+    return ("/bin/sh", "-c", _CLONE, "sh", address, commit, subdirectory, *build, ".")
+
+
+def _is_checkout(package: Package) -> bool:
+    return package.url.startswith("git+")
+
+
+def checkout_of(package: Package) -> tuple[str, str, str]:
+    """Address, commit and subdirectory of a `git+` URL. Raises BuildError if it is not one of a fixed commit."""
+    url, _, fragment = package.url.removeprefix("git+").partition("#")
+    address, _, commit = url.rpartition("@")
+    subdirectory = parse_qs(fragment).get("subdirectory", ["."])[0]
+    scheme = urlsplit(address).scheme
+    known = scheme in ("https", "http", "git") and _COMMIT.fullmatch(commit)
+    if not known or not (subdirectory == "." or _SUBDIRECTORY.fullmatch(subdirectory)):
+        raise BuildError(f"{package.name} is no checkout of a fixed commit.", remedy="Write git+https://...@<commit>.")
+    return address, commit, subdirectory
+
+
+def _mounts(interpreter: Interpreter, source: Path | None) -> tuple[Mount, ...]:
+    mounts: list[Mount] = [*base_mounts(), Tmpfs("/build"), Tmpfs("/home/jovyan")]
+    if interpreter.mount:
+        mounts.append(Bind(interpreter.prefix, interpreter.mount))
+    if source is not None:
+        mounts.append(Bind(source, f"/source/{source.name}"))
+    return tuple(mounts)
+
+
+def _variables(workshop: Workshop) -> tuple[tuple[str, str], ...]:
+    return (
+        ("PATH", f"{Path(workshop.interpreter.inside).parent}:/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "/home/jovyan"),
+        ("LANG", "C.UTF-8"),
+        ("SOURCE_DATE_EPOCH", "315532800"),
+        *index_variables(workshop.date),
+    )
+
+
+def _keep(making: Making, wheel: Path) -> Path:
+    kept = making.work / wheel.name
+    wheel.rename(kept)
+    for path in list(making.work.iterdir()):
+        if path != kept:
+            making.drop(path)
+    with kept.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    (making.work / "sha256").write_text(digest)
+    return making.keep()
