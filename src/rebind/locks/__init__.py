@@ -1,0 +1,31 @@
+"""Plan + date -> lock: which Python, which packages, which files, as of when.
+
+`Locker.lock` is the step; `Interpreters` finds the Pythons; `DatedIndex` is the package index as it was on a day, which
+every client of a build goes through. Locks are kept and given out in the standard format (PEP 751).
+"""
+
+from __future__ import annotations
+
+from rebind.locks.index import HOST, DatedIndex
+from rebind.locks.interpreters import Choice, Interpreters
+from rebind.locks.locker import Locker
+from rebind.locks.pylock import read_pylock, write_pylock
+from rebind.locks.question import INDEX_URL
+from rebind.locks.resolve import EgressAddress, RunConfined, UnresolvableError
+from rebind.locks.server import server_lock, server_names
+
+__all__ = [
+    "HOST",
+    "INDEX_URL",
+    "Choice",
+    "DatedIndex",
+    "EgressAddress",
+    "Interpreters",
+    "Locker",
+    "RunConfined",
+    "UnresolvableError",
+    "read_pylock",
+    "server_lock",
+    "server_names",
+    "write_pylock",
+]

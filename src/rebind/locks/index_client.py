@@ -1,0 +1,62 @@
+"""Questions to the dated index, through the egress proxy like everybody's."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from rebind.errors import NetworkError
+
+_LARGEST = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What the index had to say of the pages it gave out under one date: project -> sentence."""
+
+    stale: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    untimed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexClient:
+    """`url` is the constant address of the dated index, `proxy_url` the egress proxy that knows it."""
+
+    url: str
+    proxy_url: str
+
+    def notes(self, label: str) -> Notes:
+        """What there is to tell of a date since it was last asked. Raises NetworkError."""
+        answer = self._ask("GET", f"/{label}/notes", None)
+        return Notes(*(_sentences(answer.get(kind)) for kind in ("stale", "failed", "untimed")))
+
+    def changed(self, names: Iterable[str], after: float, until: float) -> bool | None:
+        """Whether a file of any of the projects was uploaded in (after, until]; None if that cannot be known now."""
+        body = json.dumps({"names": list(names), "after": after, "until": until})
+        answer = self._ask("POST", "/changed", body)
+        if answer.get("changed"):
+            return True
+        return None if answer.get("unknown") else False
+
+    def _ask(self, method: str, path: str, body: str | None) -> Mapping[str, object]:
+        proxy = urlsplit(self.proxy_url)
+        connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=120)
+        try:
+            connection.request(method, self.url + path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read(_LARGEST)) if response.status == 200 else None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NetworkError(f"the dated index does not answer: {error}", remedy="Start again.") from None
+        finally:
+            connection.close()
+        if not isinstance(answer, dict):
+            raise NetworkError(f"the dated index answers with {response.status}", remedy="Start again.")
+        return answer
+
+
+def _sentences(value: object) -> dict[str, str]:
+    return {str(name): str(text) for name, text in value.items()} if isinstance(value, dict) else {}

@@ -1,0 +1,219 @@
+"""Plan + date -> lock. A lock that is there is used; one of another date too, if nothing was published in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from rebind.errors import LockError, NetworkError
+from rebind.locks.fallback import later_date
+from rebind.locks.index_client import IndexClient
+from rebind.locks.interpreters import Interpreters
+from rebind.locks.joined import RULES, SERVER, WITHOUT_NOTEBOOK, concern
+from rebind.locks.needs import BUILD_TOOLS, Needs, needs_of
+from rebind.locks.pages import Pages, project_name
+from rebind.locks.pylock import packages_of, parse
+from rebind.locks.question import INDEX_URL, Question, outside
+from rebind.locks.resolve import EgressAddress, Resolver, RunConfined, UnresolvableError
+from rebind.locks.server import server_names
+from rebind.locks.shelf import Shelf
+from rebind.locks.tags import platform_name
+from rebind.values import Event, LockedPlan, Package, Phase, Plan, Report
+
+_NEIGHBOURS = 3
+_TOOLS_CUT = datetime(2019, 3, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One call of `lock`."""
+
+    root: Path
+    report: Report
+    identity: str
+
+    def say(self, text: str) -> None:
+        self.report(Event(Phase.BUILDING, f"{text}\n"))
+
+
+class Locker:
+    """`data`: the installation's folder, the same that the DatedIndex has. `index_url`: the upstream's address.
+
+    `owner`: as root, whom the files that a sandbox sees must belong to.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Path,
+        index_url: str,
+        egress: EgressAddress,
+        interpreters: Interpreters,
+        run_confined: RunConfined,
+        owner: int | None = None,
+    ) -> None:
+        self._data = data
+        self._index_url = index_url
+        self._egress = egress
+        self._interpreters = interpreters
+        self._pages = Pages(data / "index")
+        self._resolver = Resolver(data, egress, run_confined, owner)
+
+    def lock(self, plan: Plan, root: Path, when: datetime, report: Report, *, identity: str = "") -> LockedPlan:
+        """Every package of the plan with version, source and hash, as of `when`. `root`: the checkout.
+
+        As root the checkout may be given to the sandbox's user. Raises LockError (with the resolver's explanation),
+        InterpreterError, NetworkError.
+        """
+        when = when.astimezone(UTC).replace(microsecond=0)
+        choice = self._interpreters.choose(plan.python, when)
+        needs = needs_of(plan, root, choice.interpreter)
+        shelf = Shelf(self._data / "locks" / needs.key(choice.interpreter, self._index_url, platform_name(), RULES))
+        task = _Task(root, report, identity)
+        locked = shelf.read(when, choice.interpreter)
+        if locked is None:
+            with shelf.alone():
+                locked = self._lock(Question(needs, choice.interpreter, when), shelf, task)
+        return replace(locked, warnings=(*choice.notes, *locked.warnings))
+
+    def _lock(self, question: Question, shelf: Shelf, task: _Task) -> LockedPlan:
+        """As the only one for these needs: somebody else may have made the lock while we waited."""
+        when, python = question.when, question.interpreter
+        locked = shelf.read(when, python) or self._reused(question, shelf)
+        if locked is None:
+            task.say(f"Finding the packages {question.described}")
+            locked = self._resolved(question, task)
+            task.say(f"{len(locked.packages)} packages found")
+        shelf.write(when, locked)
+        return locked
+
+    def _reused(self, question: Question, shelf: Shelf) -> LockedPlan | None:
+        """A lock of a near date, if no file of its packages was published in between."""
+        if outside(question.needs.options) or question.needs.direct():
+            return None  # what lies outside the index may have changed without our knowing
+        when = question.when
+        near = sorted(shelf.dates(), key=lambda date: abs((date - when).total_seconds()))[:_NEIGHBOURS]
+        for date in near:
+            locked = shelf.read(date, question.interpreter)
+            if locked is not None and self._still(locked, date, question):
+                return replace(locked, date=max(when, locked.date) if locked.date > date else when)
+        return None
+
+    def _still(self, locked: LockedPlan, date: datetime, question: Question) -> bool:
+        """Whether the lock of `date` holds for the question's date too. One that fell back holds up to its own date."""
+        when = question.when
+        if date <= when <= locked.date:
+            return True
+        start, end = (max(date, locked.date), when) if when > date else (when, date)
+        names = {*(package.name for package in locked.packages), *question.needs.names()}
+        try:
+            changed = self._client.changed(sorted(names), start.timestamp(), end.timestamp())
+        except NetworkError:
+            return False
+        return changed is False
+
+    @property
+    def _client(self) -> IndexClient:
+        return IndexClient(INDEX_URL, self._egress.proxy_url)
+
+    def _resolved(self, question: Question, task: _Task) -> LockedPlan:
+        """Resolve; a pin newer than the date moves the date, a concern with the server joins the environments."""
+        question = replace(question, needs=self._tools_of_the_day(question))
+        warnings: list[str] = []
+        try:
+            packages = self._ask(question, task, warnings)
+        except UnresolvableError:
+            later = self._later(question)
+            if later is None:
+                raise
+            question = replace(question, when=later[0])
+            warnings.append(
+                f"{', '.join(later[1])} was published later than the date: packages are taken "
+                f"as of {later[0]:%Y-%m-%d %H:%M UTC}."
+            )
+            task.say(warnings[-1])
+            packages = self._ask(question, task, warnings)
+        packages, joined = self._joined(question, packages, task, warnings)
+        warnings += [
+            f"{address} is outside the date: what it serves today is used."
+            for address in outside(question.needs.options)
+        ]
+        return LockedPlan(
+            python=question.interpreter.version,
+            packages=tuple(sorted(packages, key=lambda package: package.name)),
+            date=question.when,
+            joined=joined,
+            platform=platform_name(),
+            warnings=tuple(dict.fromkeys(warnings)),
+        )
+
+    def _later(self, question: Question) -> tuple[datetime, tuple[str, ...]] | None:
+        """Pages of all names are brought up first: the resolver may have stopped before it asked for them."""
+        when = question.when.timestamp()
+        self._client.changed(question.needs.names(), when, when)
+        return later_date(question.needs, question.interpreter, self._pages, question.when)
+
+    def _tools_of_the_day(self, question: Question) -> Needs:
+        """Newer setuptools are shown before 2019-03 for builds alone; the environment gets those of the day."""
+        if question.when >= _TOOLS_CUT:
+            return question.needs
+        when = question.when.timestamp()
+        self._client.changed(BUILD_TOOLS, when, when)
+        lines = [self._tool(line, when) if line in BUILD_TOOLS else line for line in question.needs.lines]
+        return replace(question.needs, lines=tuple(lines))
+
+    def _tool(self, name: str, when: float) -> str:
+        page = self._pages.read(name)
+        newer = {} if page is None else dict.fromkeys(file.version for file in page.files if file.uploaded > when)
+        older = (
+            []
+            if page is None
+            else [file.version for file in page.files if file.uploaded <= when and file.version not in newer]
+        )
+        return f"{name}<={older[-1]}" if older else name
+
+    def _joined(
+        self, question: Question, packages: list[Package], task: _Task, warnings: list[str]
+    ) -> tuple[list[Package], bool]:
+        why = concern(question.needs, packages, server_names(), self._pages)
+        if not why:
+            return packages, False
+        task.say(f"{why}: the notebook server joins its environment")
+        for server in (SERVER, WITHOUT_NOTEBOOK):
+            try:
+                return self._ask(replace(question, needs=question.needs.adding(*server)), task, warnings), True
+            except UnresolvableError:
+                continue
+        warnings.append(f"{why}, but today's notebook server cannot share its environment: it will not see it.")
+        return packages, False
+
+    def _ask(self, question: Question, task: _Task, warnings: list[str]) -> list[Package]:
+        try:
+            text = self._resolver.resolve(question, task.root, task.report, task.identity)
+        except LockError as error:
+            failed = self._client.notes(question.label).failed
+            if failed:
+                raise NetworkError(
+                    f"the package index does not answer: {'; '.join(sorted(set(failed.values())))}",
+                    remedy="Try again when the network is back.",
+                    detail=error.detail,
+                ) from None
+            raise
+        notes = self._client.notes(question.label)
+        warnings += [f"{name}: {text}" for kind in (notes.stale, notes.untimed) for name, text in sorted(kind.items())]
+        return [self._true(package) for package in packages_of(parse(text), question.interpreter)]
+
+    def _true(self, package: Package) -> Package:
+        """The package with the address that its file has upstream."""
+        if not package.url.startswith(INDEX_URL):
+            return package
+        project, _, filename = package.url.rpartition("/files/")[2].partition("/")
+        name = project_name(project)
+        page = self._pages.read(name) if name else None
+        file = page.find(unquote(filename)) if page else None
+        if file is None or file.sha256 != package.sha256:
+            raise LockError(f"the file {package.filename} is not in the index", remedy="Launch again.")
+        uploaded = package.uploaded or datetime.fromtimestamp(file.uploaded, UTC)
+        return replace(package, url=file.url, uploaded=uploaded, size=file.size)
