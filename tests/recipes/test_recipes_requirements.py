@@ -219,7 +219,8 @@ def test_deep_nesting_is_refused(repository):
         "file:../x",
         "file:%2e%2e/x",
         "file://server/share/x.whl",
-        "name @ file:///croot/work",
+        "name @ file:///etc/work",
+        "file:///croot/name/work",
         "name @ ../x",
         ".#subdirectory=..",
         ".#subdirectory=/etc",
@@ -233,8 +234,24 @@ def test_paths_that_lead_out_or_nowhere_are_refused(refused, line):
     refused(line)
 
 
-def test_a_path_of_conda_is_explained(refused):
-    assert "pip list --format=freeze" in refused("certifi @ file:///croot/certifi_1671487769961/work/certifi")
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("certifi @ file:///croot/certifi_1671487769961/work/certifi", "certifi"),
+        ("comm @ file:///home/conda/feedstock_root/build_artifacts/comm_1733502965406/work", "comm"),
+        ("click @ file:///C:/b/abs_f9ihnt72pu/croot/click_1698129847492/work", "click"),
+        ("cffi[x] @ file:///tmp/build/80754af9/cffi/work ; python_version>'3'", 'cffi[x] ; python_version > "3"'),
+        ("numpy @ file:///croot/n/work/dist/numpy-1.26.4-cp311-cp311-linux_x86_64.whl#sha256=0", "numpy==1.26.4"),
+    ],
+)
+def test_what_pip_freeze_wrote_under_conda_means_the_name(repository, line, meant):
+    root = repository({"requirements.txt": line})
+    assert read(root).lines == (meant,)
+    assert len(warnings(root)) == ("==" not in meant)
+
+
+def test_another_absolute_path_is_explained(refused):
+    assert "pip list --format=freeze" in refused("certifi @ file:///home/me/certifi")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from rebind.errors import RecipeError
 from rebind.recipes.tree import Tree
@@ -23,6 +24,7 @@ _EXTRAS = re.compile(r"(?P<path>.*[^\[\]]) ?\[(?P<extras>[A-Za-z0-9._, -]*)\]")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar")
 _GIT = frozenset(("git+https", "git+http", "git+ssh", "git+git"))
 _WILD = re.compile(r"(>=|<) ?([0-9][0-9.]*)\.\*")  # `>=2.*`: old pips took it, PEP 440 does not
+_CONDA = re.compile(r"^file://(?=/).*/(?:croots?|conda-bld|feedstock_root|tmp/build)/", re.IGNORECASE)
 _LINUX = {"os_name": "posix", "sys_platform": "linux", "platform_system": "Linux", "extra": ""}
 
 
@@ -100,13 +102,35 @@ def _target(text: str, tree: Tree, where: Where, name: str = "", extras: tuple[s
     if scheme is None:
         return _local(address, tree, where, marker, extras)
     if (scheme["scheme"] or "file").lower() == "file":
+        if name and _CONDA.search(address):
+            return _left_by_conda(name, extras, address, marker, where)
         return _local(_file_path(address, where), tree, where, marker, extras)
     url, warning = _check_url(address, where)
-    bracket = f"[{','.join(extras)}]" if extras else ""
-    line = (f"{name}{bracket} @ {url}" if name else url) + (f" ; {marker}" if marker else "")
+    line = (f"{name}{_bracket(extras)} @ {url}" if name else url) + (f" ; {marker}" if marker else "")
     if name and not _valid(line):
         raise where.error(f"{shown(text)} is not a requirement.", _advice(text))
     return Reference(line, named=bool(name), warning=warning)
+
+
+def _left_by_conda(name: str, extras: tuple[str, ...], address: str, marker: str, where: Where) -> Reference:
+    """`pip freeze` under conda writes where a package was built instead of its version. The name is meant; the version
+    stands there only if the path is that of a wheel, and else is that of the date.
+    """
+    try:
+        pin = f"=={parse_wheel_filename(unquote(urlsplit(address).path.rpartition('/')[2]))[1]}"
+    except (InvalidWheelFilename, ValueError):
+        pin = ""
+    line = f"{name}{_bracket(extras)}{pin}{f' ; {marker}' if marker else ''}"
+    if not _valid(line):
+        raise where.error(f"{shown(line)} is not a requirement.", _advice(line))
+    if pin:
+        return Reference(line)
+    why = f"{name} is given by a folder of the machine where conda built it"
+    return Reference(line, warning=f"{where}: {why}, so its version is not known; any version of the date may be used.")
+
+
+def _bracket(extras: tuple[str, ...]) -> str:
+    return f"[{','.join(extras)}]" if extras else ""
 
 
 def _cut_marker(text: str, is_url: bool, where: Where) -> tuple[str, str]:
@@ -190,7 +214,7 @@ def inside_path(path: str, tree: Tree, where: Where, base: str = "") -> str:
         raise where.error("a path is missing.")
     remedy = "Paths count from the repository's root; write the name and version of a package that is not in it."
     if path.startswith(("/", "~")):
-        remedy = f"{remedy} Was it written by `pip freeze` under conda? `pip list --format=freeze` writes no paths."
+        remedy = f"{remedy} `pip list --format=freeze` writes names and versions without paths."
         raise where.error(f"{shown(path)} is outside the repository.", remedy)
     try:
         found = tree.find(f"{base}/{path}" if base else path)
