@@ -10,7 +10,7 @@ from rebind.builds.downloads import Downloads
 from rebind.builds.environments import Environments
 from rebind.builds.overlay import Ground, written_layer
 from rebind.builds.sources import Sources, Workshop
-from rebind.builds.store import Say, Store
+from rebind.builds.store import Say, Store, silent
 from rebind.builds.wheels import Wheels
 from rebind.values import (
     Commit,
@@ -78,7 +78,7 @@ class Builder:
         """What makes the wheels of one lock: source packages are built as of its date, with its wheels at hand."""
 
         def old_way(place: Path) -> None:
-            self._environments.fill(locked, interpreter, place, say)
+            self._environments.fill(locked, interpreter, place, silent)
 
         workshop = Workshop(interpreter, locked.date, self._egress, self._limits, old_way)
 

@@ -9,16 +9,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from rebind.builds.checkout import LAYERS
 from rebind.builds.sources import index_variables
-from rebind.builds.steps import Outcome, failed, run_step, size_of
+from rebind.builds.steps import Outcome, failed, library_mounts, run_step, size_of
 from rebind.builds.store import Making, Say, Store
 from rebind.errors import RecipeError, ScriptError
-from rebind.sandbox import Confinement
+from rebind.sandbox import Confinement, session_confinement
 from rebind.values import NB_PREFIX, REPO_DIR, UID, USER, Environment, Layer, Limits, LocalPackage, Plan
 
 FORMAT = 1  # raised when the same steps would write other files
@@ -114,9 +114,7 @@ class _Steps:
         )
 
     def _confinement(self, variables: tuple[tuple[str, str], ...]) -> Confinement:
-        from rebind.sandbox import session_confinement
-
-        return session_confinement(
+        confinement = session_confinement(
             self.ground.environment,
             (self.ground.checkout,),
             limits=self.ground.limits,
@@ -125,6 +123,7 @@ class _Steps:
             upper=self.upper,
             variables=variables,
         )
+        return replace(confinement, mounts=(*confinement.mounts, *library_mounts(self.ground.environment.python)))
 
     def _keep(self) -> None:
         for name in ("home", "srv"):

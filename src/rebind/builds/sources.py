@@ -13,16 +13,16 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from rebind.builds.steps import Outcome, failed, run_step
+from rebind.builds.steps import Outcome, failed, library_mounts, run_step
 from rebind.builds.store import Making, Say, Store
 from rebind.errors import BuildError
-from rebind.sandbox import Bind, Confinement, Mount, Tmpfs, base_mounts
-from rebind.values import NB_PREFIX, Interpreter, Limits, Package
+from rebind.sandbox import Bind, Mount, Tmpfs, session_confinement
+from rebind.values import NB_PREFIX, Environment, Interpreter, Limits, Package
 
 FORMAT = 1  # raised when the same source would give another wheel
 INDEX = "http://pypi.rebind.internal"
@@ -120,47 +120,47 @@ class Sources:
     def _try(
         self, package: Package, source: Path | None, workshop: Workshop, making: Making, out: Path, way: Way, say: Say
     ) -> Outcome:
-        mounts, argv = way(package, workshop, source, making.work)
-        confinement = Confinement(
-            mounts=(*_mounts(workshop.interpreter, source), *mounts, Bind(out, "/out", writable=True)),
-            variables=_variables(workshop),
-            cwd="/build",
+        place = making.work / f"environment-{way.__name__}"
+        mounts, build = way(workshop, place)
+        if source is not None:
+            mounts = [*mounts, Bind(source, f"/source/{source.name}")]
+        base = session_confinement(
+            Environment("", place, workshop.interpreter),
+            (),
             limits=workshop.limits,
             egress=workshop.egress,
             name=f"build-{making.work.name}",
+            variables=(("SOURCE_DATE_EPOCH", "315532800"), *index_variables(workshop.date)),
         )
-        return run_step(
-            confinement, argv, say=say, written=out, hold=making.fd, timeout=TIMEOUT, name=f"Building {package.name}"
-        )
+        mounts = [*mounts, *library_mounts(workshop.interpreter), Tmpfs("/build"), Bind(out, "/out", writable=True)]
+        confinement = replace(base, mounts=(*base.mounts, *mounts), cwd="/build")
+        name = f"Building {package.name}"
+        argv = _command(package, source, build)
+        return run_step(confinement, argv, say=say, written=out, hold=making.fd, timeout=TIMEOUT, name=name)
 
 
-Way = Callable[[Package, Workshop, Path | None, Path], tuple[Sequence[Mount], Sequence[str]]]
+Way = Callable[[Workshop, Path], tuple[Sequence[Mount], Sequence[str]]]
+"""Makes the environment of a build at a path; returns further mounts and the command, without the source."""
 
 
-def _modern(
-    package: Package, workshop: Workshop, source: Path | None, work: Path
-) -> tuple[Sequence[Mount], Sequence[str]]:
-    from uv import find_uv_bin
+def _modern(workshop: Workshop, place: Path) -> tuple[Sequence[Mount], Sequence[str]]:
+    from uv import find_uv_bin  # late: most builds have no source packages
 
-    python = workshop.interpreter.inside
-    build = (UV, "build", "--wheel", "--python", python, "--out-dir", "/out")
-    return [Bind(Path(find_uv_bin()), UV)], _from(package, source, build)
+    (place / "srv").mkdir(parents=True)
+    build = (UV, "build", "--wheel", "--python", workshop.interpreter.inside, "--out-dir", "/out")
+    return [Bind(Path(find_uv_bin()), UV)], build
 
 
-def _old(
-    package: Package, workshop: Workshop, source: Path | None, work: Path
-) -> tuple[Sequence[Mount], Sequence[str]]:
-    environment = work / "environment"
-    environment.mkdir()
-    workshop.old_way(environment)
-    python = f"{NB_PREFIX}/bin/python"
+def _old(workshop: Workshop, place: Path) -> tuple[Sequence[Mount], Sequence[str]]:
+    place.mkdir()
+    workshop.old_way(place)
     # Python 2's pip asks for setuptools and wheel itself; later, those of the environment are the ones of then.
     how = "--use-pep517" if workshop.interpreter.minor == "2.7" else "--no-build-isolation"
-    build = (python, "-m", "pip", "wheel", "--no-deps", how, "--wheel-dir", "/out")
-    return [Bind(environment / "srv", "/srv")], _from(package, source, build)
+    build = (f"{NB_PREFIX}/bin/python", "-m", "pip", "wheel", "--no-deps", how, "--wheel-dir", "/out")
+    return [], build
 
 
-def _from(package: Package, source: Path | None, build: Sequence[str]) -> Sequence[str]:
+def _command(package: Package, source: Path | None, build: Sequence[str]) -> Sequence[str]:
     if source is not None:
         return (*build, f"/source/{source.name}")
     address, commit, subdirectory = checkout_of(package)
@@ -181,25 +181,6 @@ def checkout_of(package: Package) -> tuple[str, str, str]:
     if not known or not (subdirectory == "." or _SUBDIRECTORY.fullmatch(subdirectory)):
         raise BuildError(f"{package.name} is no checkout of a fixed commit.", remedy="Write git+https://...@<commit>.")
     return address, commit, subdirectory
-
-
-def _mounts(interpreter: Interpreter, source: Path | None) -> tuple[Mount, ...]:
-    mounts: list[Mount] = [*base_mounts(), Tmpfs("/build"), Tmpfs("/home/jovyan")]
-    if interpreter.mount:
-        mounts.append(Bind(interpreter.prefix, interpreter.mount))
-    if source is not None:
-        mounts.append(Bind(source, f"/source/{source.name}"))
-    return tuple(mounts)
-
-
-def _variables(workshop: Workshop) -> tuple[tuple[str, str], ...]:
-    return (
-        ("PATH", f"{Path(workshop.interpreter.inside).parent}:/usr/local/bin:/usr/bin:/bin"),
-        ("HOME", "/home/jovyan"),
-        ("LANG", "C.UTF-8"),
-        ("SOURCE_DATE_EPOCH", "315532800"),
-        *index_variables(workshop.date),
-    )
 
 
 def _keep(making: Making, wheel: Path) -> Path:

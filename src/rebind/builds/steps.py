@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rebind.builds.store import Say, full
 from rebind.errors import BuildError, DeadlineError, ScriptError
-from rebind.sandbox import Confinement
+from rebind.sandbox import Bind, Confinement
+from rebind.values import Interpreter
 
 LAST_LINES = 20
 LEAST_FREE = 64 << 20  # of the disk: below it a failure is the disk's
@@ -68,6 +69,11 @@ def run_step(
     if code and shutil.disk_usage(written).free < LEAST_FREE:
         raise full(written)
     return Outcome(code, tuple(last))
+
+
+def library_mounts(interpreter: Interpreter) -> tuple[Bind, ...]:
+    """A Python that was built with a shared library looks for it at the path that it was installed at."""
+    return () if interpreter.mount is None else (Bind(interpreter.prefix, str(interpreter.prefix)),)
 
 
 class _Watch:

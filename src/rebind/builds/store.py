@@ -38,6 +38,7 @@ _DIGEST = re.compile(r"[0-9a-f]{16,128}(-cp[0-9]{2,4})?")
 _SETTLED = "settled"
 _OURS = re.compile(r"[0-9a-f]{16}")
 STRANGE_AGE = 86400.0
+WAIT_UNSAID = 1.0
 
 
 def silent(line: str) -> None:
@@ -244,7 +245,7 @@ class Store:
     @contextlib.contextmanager
     def _lock(self, name: str, say: Say) -> Iterator[None]:
         path = self.path / "locks" / name
-        waiting = False
+        began, said = time.monotonic(), False
         while True:
             with room(self.path):
                 path.touch(0o600)
@@ -252,9 +253,9 @@ class Store:
                 fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if fd is not None:
                     break
-            if not waiting:
-                say(f"Waiting for another build that makes {name[:40]}")
-                waiting = True
+            if not said and time.monotonic() - began > WAIT_UNSAID:
+                say(f"Waiting for another build, which is making {name[:32]}")
+                said = True
             time.sleep(0.02)
         try:
             yield

@@ -79,8 +79,11 @@ class _Preparation:
     def run(self, packages: list[Package]) -> dict[Package, Wheel]:
         largest_first = sorted(packages, key=lambda package: -(package.size or 0))
         try:
-            with ThreadPoolExecutor(THREADS) as threads:
-                jobs = {package: threads.submit(self._one, package) for package in largest_first}
+            with ThreadPoolExecutor(THREADS) as threads, ThreadPoolExecutor(CPUS) as builders:
+                jobs = {
+                    package: (threads if package.is_wheel else builders).submit(self._one, package)
+                    for package in largest_first
+                }
                 try:
                     return {package: job.result() for package, job in jobs.items()}
                 except BaseException:
