@@ -228,6 +228,8 @@ def test_deep_nesting_is_refused(repository):
         "absent.whl",
         "file:",
         "./pkg ; nonsense",
+        "name[a;b] @ ./pkg",
+        "./pkg[-x]",
     ],
 )
 def test_paths_that_lead_out_or_nowhere_are_refused(refused, line):

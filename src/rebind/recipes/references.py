@@ -21,6 +21,7 @@ _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) ?(?:\[(?P<extras>[^\[
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|(?P<file>file):", re.IGNORECASE)
 _SCP = re.compile(r"(?:git\+)?[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:.*")
 _EXTRAS = re.compile(r"(?P<path>.*[^\[\]]) ?\[(?P<extras>[A-Za-z0-9._, -]*)\]")
+_EXTRA = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar")
 _GIT = frozenset(("git+https", "git+http", "git+ssh", "git+git"))
 _WILD = re.compile(r"(>=|<) ?([0-9][0-9.]*)\.\*")  # `>=2.*`: old pips took it, PEP 440 does not
@@ -195,6 +196,8 @@ def _local(text: str, tree: Tree, where: Where, marker: str, extras: tuple[str, 
     extras = extras or _extras(egg["extras"] if egg else None)
     inside = inside_path(path.strip(), tree, where)
     inside = inside_path("/".join([inside, *facts.get("subdirectory", ())]), tree, where)
+    if not all(_EXTRA.fullmatch(extra) for extra in extras):
+        raise where.error(f"the extras of {shown(path)} are not names.")
     applies = _applies(marker) if marker else {True}
     if applies == {False}:
         return Reference()
