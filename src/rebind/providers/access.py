@@ -6,10 +6,12 @@ import os
 import shlex
 import shutil
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rebind.errors import AddressError, RefusedError
+from rebind.errors import RefusedError
 from rebind.providers.addresses import GitURL
 
 CREDENTIALS = "GIT_CREDENTIAL_ENV"
@@ -68,8 +70,9 @@ _HELPER = (
     'if test "$p://$h" = "$REBIND_CREDENTIAL_SERVER"; then printf "%s\\n" "$GIT_CREDENTIAL_ENV"; fi; }; f'
 )
 
-# git runs core.gitProxy as one program with two arguments, so the rest comes in by variables.
-_TUNNEL = '#!/bin/sh\nexec "$REBIND_PYTHON" -m rebind.sandbox.connect "$REBIND_PROXY" "$1" "$2"\n'
+# git runs core.gitProxy as one program with two arguments, so the rest comes in by variables. -P: git may stand in a
+# checkout, whose own `rebind/` must not be imported.
+_TUNNEL = '#!/bin/sh\nexec "$REBIND_PYTHON" -P -E -m rebind.sandbox.connect "$REBIND_PROXY" "$1" "$2"\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +109,12 @@ class Access:
 
     def prepare(self) -> None:
         """Writes the few files that git and ssh need. Called before the first process."""
-        if (self.home / "tunnel").exists():
-            return
-        self.home.mkdir(parents=True, exist_ok=True)
         for name, text, mode in ((".gitconfig", _GLOBAL, 0o644), ("tunnel", _TUNNEL, 0o755)):
-            fresh = self.home / f"{name}.{os.getpid()}"
+            with suppress(OSError):
+                if (self.home / name).read_text() == text:
+                    continue
+            self.home.mkdir(parents=True, exist_ok=True)
+            fresh = self.home / f"{name}.{os.getpid()}-{time.monotonic_ns()}"
             fresh.write_text(text)
             fresh.chmod(mode)
             fresh.replace(self.home / name)
@@ -138,6 +142,8 @@ class Access:
         for ours, gits in (("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")):
             if ours in variables:
                 variables.setdefault(gits, variables[ours])
+        if "PATH" in variables:  # a relative part of it would lead into a checkout
+            variables["PATH"] = ":".join(part for part in variables["PATH"].split(":") if part.startswith("/"))
         variables |= {
             "HOME": str(self.home),
             "XDG_CONFIG_HOME": str(self.home),
@@ -201,14 +207,3 @@ class Access:
         if self.proxy_url:
             options.append(f"ProxyCommand={shlex.quote(str(self.home / 'tunnel'))} %h %p")
         return shlex.join([*command, *(part for option in options for part in ("-o", option))])
-
-
-def clean_origin(text: str) -> str:
-    """The address that a checkout remembers as its origin; '' for one that holds a password or is none."""
-    from rebind.providers.addresses import parse_url
-
-    try:
-        url = parse_url(text)
-    except AddressError:
-        return ""
-    return url.text if url.protocol == "ssh" else url.text.replace(f"{url.user}@", "", 1) if url.user else url.text

@@ -57,7 +57,7 @@ class Cache:
     def date(self, commit: str) -> datetime | None:
         """The date of a commit that was seen before."""
         with suppress(OSError, ValueError):
-            return _moment((self.path / "dates" / commit).read_text())
+            return moment((self.path / "dates" / commit).read_text())
         return None
 
     def branch(self, ref: str | None, commit: str) -> str:
@@ -228,7 +228,7 @@ class Cache:
         if text is None:
             raise RefNotFoundError(f"{commit} of {self.url.text} is no commit.", remedy="Give a branch or a commit.")
         _write(self.path / "dates" / commit, text)
-        return _moment(text)
+        return moment(text)
 
     def _made(self, kind: str, length: int) -> Path:
         store = self.path / kind
@@ -288,7 +288,8 @@ def commit_date(git: Git, store: Path, commit: str) -> str | None:
     return None
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """The time that a commit states, in UTC."""
     # Anyone can write any number into a commit: keep to what a calendar holds.
     try:
         return datetime.fromtimestamp(min(max(int(text), 0), 253402300799), UTC)

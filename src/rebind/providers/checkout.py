@@ -32,7 +32,6 @@ class Wanted:
     """Where files of Git LFS come from."""
     lfs: Path | None = None
     """Where they are kept between launches."""
-    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +104,6 @@ def _write_refs(dot_git: Path, wanted: Wanted) -> None:
             ref = dot_git / "refs" / place / wanted.branch
             ref.parent.mkdir(parents=True, exist_ok=True)
             ref.write_text(line)
-    if wanted.tag:
-        tag = dot_git / "refs" / "tags" / wanted.tag
-        tag.parent.mkdir(parents=True, exist_ok=True)
-        tag.write_text(line)
 
 
 def _config(wanted: Wanted, partial: bool, git: Git) -> str:
@@ -184,6 +179,15 @@ def write_files(git: Git, into: Path, wanted: Wanted, watch: Watch, lfs_config: 
             detail="\n".join(done.error.splitlines()[-6:]),
         )
     raise explain(watch.named, done.error)
+
+
+def refresh(git: Git, into: Path, wanted: Wanted, watch: Watch) -> bool:
+    """Makes the index for files that are there already. Whether they are those of the commit."""
+    quiet = replace(watch, report=None)
+    for arguments in (["read-tree", wanted.commit], ["update-index", "-q", "--refresh", "--ignore-submodules"]):
+        done = git.run(Call(arguments, git_dir=into / ".git", work_tree=into, watch=quiet))
+    _say_lfs(git, into, watch)
+    return done.code == 0
 
 
 def _lfs_options(git: Git, into: Path, wanted: Wanted, lfs_config: bool) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ _KINDS = (
     ),
     _Kind(
         r"(?:code|response|returned error:?) 40[37].*proxy|from proxy after connect"
-        r"|connect tunnel failed, response 40[37]|proxy (?:refuse|den)|refused by policy|not allowed by policy",
+        r"|connect tunnel failed, response 40[37]|proxy (?:refuse|den)|may not be reached from here",
         "{url} may not be fetched from here: its address is not allowed.",
         "Only public addresses are fetched, unless the setting allow_private_addresses is on.",
         RefusedError,

@@ -165,9 +165,13 @@ class GitProvider:
         write_files(self.git, into, wanted, watch, lfs_config)
 
         def inner(address: GitURL, commit: str, place: Path, deeper: int) -> None:
-            self._fetch(address, Wanted(commit, False), place, replace(watch, named=address.text), deeper)
+            self.fetch_submodule(address, commit, place, replace(watch, named=address.text), deeper)
 
         fetch_submodules(self.git, into, wanted.commit, links, url, watch, inner, depth)
+
+    def fetch_submodule(self, url: GitURL, commit: str, into: Path, watch: Watch, depth: int) -> None:
+        """Writes one commit, without history, into an empty directory; its own submodules too."""
+        self._fetch(url, Wanted(commit, False), into, watch, depth)
 
     def _take(self, cache: Cache, wanted: Wanted, into: Path, watch: Watch) -> None:
         source = cache.obtain(wanted.commit, wanted.history, watch)
