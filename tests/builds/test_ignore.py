@@ -84,7 +84,7 @@ pattern = st.tuples(st.sampled_from(["", "!"]), st.lists(component, min_size=1, 
 name = st.text("ab", min_size=1, max_size=4)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(pattern, max_size=4), st.lists(name, min_size=1, max_size=3).map("/".join))
 def test_as_regular_expressions_say(lines, path):
     assert IgnoreRules(lines).excludes(path) == oracle(lines, path)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rebind.errors import RecipeError
@@ -70,6 +70,7 @@ def test_apt_takes_all_names_of_debian():
     assert parse_apt("# nothing") == ()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_apt_tokens_never_hold_shell_or_options(text):
     try:

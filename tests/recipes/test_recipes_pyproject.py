@@ -3,7 +3,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rebind.errors import RecipeError
@@ -88,6 +88,7 @@ def test_setup_cfg_alone_is_named(repository):
     assert plan(repository({"setup.cfg": "[flake8]\n"})).warnings == ()
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from(["[project]", "\n", "dependencies=", "[", "]", '"a"', "="])).map("".join)

@@ -408,7 +408,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(pieces | st.text(max_size=3), max_size=14).map("".join))
 def test_any_text_gives_requirements_inside_or_a_recipe_error(text):
     with tempfile.TemporaryDirectory() as directory:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rebind.errors import RecipeError
@@ -38,6 +38,7 @@ def test_bad_forms_are_named_with_the_good_ones(text):
     assert "python-3.10" in caught.value.remedy
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_runtime_or_a_recipe_error(text):
     with suppress(RecipeError):
@@ -47,6 +48,7 @@ def test_any_text_is_a_runtime_or_a_recipe_error(text):
 name = st.text(st.characters(exclude_characters="-", categories=["L", "N", "P"]), min_size=1)
 
 
+@settings(deadline=None)
 @given(name, name, st.dates(min_value=date(1000, 1, 1)))
 def test_every_form_reads_back(language, version, stated):
     assert parse_runtime(f"{language}-{version}") == Runtime(language, version)

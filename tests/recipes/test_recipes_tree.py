@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rebind.errors import RecipeError
@@ -134,12 +134,14 @@ def test_an_unreadable_file_is_an_error(repository):
         plan(root)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_decoding_gives_text_or_a_recipe_error(data):
     with suppress(RecipeError):
         assert "\0" not in decode(data, "file")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_finding_any_name_stays_inside(name):
     tree = Tree(Path("/usr/share"))
