@@ -8,7 +8,7 @@ it *silently* and takes a much older one (pandas 0.11.0 for 2018). The rules, tr
 3. stray commas go, missing ones come (`>=1,`, `>=1 <2`)
 4. a wildcard after an ordering goes (`>=3.*` is `>=3`); `1.0*` is `1.0.*`
 5. a letter after a number is its place in the alphabet (`2011k` is `2011.11`, as that project itself counted later)
-6. what is still no version counts up to where it stops being one (`1.0-foo` is `1.0`); with nothing left the clause goes
+6. what is still no version counts up to where it stops (`1.0-foo` is `1.0`); with nothing left the clause goes
 7. a bare version as `Requires-Python` says nothing (the tools of that time passed over it)
 8. a marker that cannot be read: a requirement of an extra goes, any other keeps its name and versions
 """
