@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rebind.sandbox.policy import EgressPolicy
     from rebind.sandbox.probe import Capabilities, capabilities
     from rebind.sandbox.running import run
-    from rebind.sandbox.sessions import session_confinement
+    from rebind.sandbox.sessions import interpreter_mounts, session_confinement
 
 __all__ = [
     "SANDBOX_UID",
@@ -41,6 +41,7 @@ __all__ = [
     "capabilities",
     "enter",
     "follow",
+    "interpreter_mounts",
     "open_sources",
     "receive_sources",
     "run",
@@ -56,6 +57,7 @@ _LATER = {
     "EgressPolicy": "policy",
     "Group": "limits",
     "capabilities": "probe",
+    "interpreter_mounts": "sessions",
     "run": "running",
     "session_confinement": "sessions",
 }

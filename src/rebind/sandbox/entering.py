@@ -136,7 +136,8 @@ def _replace_environment(confinement: Confinement) -> None:
 
 def _tell(tell: int, error: BaseException) -> None:
     if isinstance(error, OSError) and not isinstance(error, SandboxError):
-        error = SandboxError(f"The sandbox could not be made: {error.strerror or error}.")
+        place = f" ({error.filename})" if error.filename else ""
+        error = SandboxError(f"The sandbox could not be made: {error.strerror or error}{place}.")
     remedy = error.remedy if isinstance(error, SandboxError) else ""
     os.write(tell, f"{error}\0{remedy}".encode()[:4000])
 

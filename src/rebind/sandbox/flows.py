@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from rebind.sandbox.messages import BadMessage, Body, Request, chunk_size, read_response
 
@@ -78,10 +79,8 @@ async def _send_response(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 async def _send_request(body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Sends the body and waits for the client to go; ends early if the client breaks off or breaks the rules."""
-    try:
+    with contextlib.suppress(ConnectionError):  # the server takes no more; its answer may be on its way
         await (_send_chunks(reader, writer) if body.chunked else _send_exactly(body.length, reader, writer))
-    except ConnectionError:
-        pass  # the server takes no more; its answer may be on its way
     while await reader.read(_BLOCK):
         pass
 

@@ -19,6 +19,7 @@ from rebind.values import (
     SERVER_DIR,
     USER,
     Environment,
+    Interpreter,
     Layer,
     Limits,
 )
@@ -58,7 +59,7 @@ def session_confinement(
         *base_mounts(),
         _overlay(HOME, "home", layers, (), upper),
         _overlay(APP_BASE, "srv", layers, (environment.path / "srv",), upper),
-        *_interpreter(environment),
+        *interpreter_mounts(environment.python),
         *_server(server, server_python),
         *_certificates(),
     )
@@ -72,9 +73,12 @@ def _overlay(target: str, part: str, layers: tuple[Layer, ...], last: tuple[Path
     return Overlay(target, lowers, None if upper is None else upper / part)
 
 
-def _interpreter(environment: Environment) -> list[Mount]:
-    mount = environment.python.mount
-    return [] if mount is None else [Bind(environment.python.prefix, mount)]
+def interpreter_mounts(python: Interpreter) -> tuple[Mount, ...]:
+    """An interpreter where sandboxes see it, and at its own path: a shared build looks for its library there, and
+    would silently take another Python's from /usr (seen with pyenv's, whose RPATH is absolute)."""
+    if python.mount is None:
+        return ()
+    return Bind(python.prefix, python.mount), Bind(python.prefix, str(python.prefix))
 
 
 def _server(server: Path | None, python: Path | None) -> list[Mount]:
