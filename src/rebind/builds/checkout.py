@@ -25,16 +25,13 @@ def checkout_layer(store: Store, plan: Plan, root: Path, commit: Commit, say: Sa
     scripts = [plan.post_build, plan.start]
     facts = [FORMAT, commit.identity, commit.id, commit.spec.subdir, plan.ignore, scripts]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    place = store.find(LAYERS, digest)
-    if place:
-        store.touch(LAYERS, digest)
-        return Layer(digest, place)
-    with store.making(LAYERS, digest, say) as making:
-        if making.found:
-            return Layer(digest, making.found)
-        with room(store.path):
-            _fill(store, plan, root, making)
-        return Layer(digest, making.keep())
+    while not (place := store.lease(LAYERS, digest)):
+        with store.making(LAYERS, digest, say) as making:
+            if not making.found:
+                with room(store.path):
+                    _fill(store, plan, root, making)
+                making.keep()
+    return Layer(digest, place)
 
 
 def _fill(store: Store, plan: Plan, root: Path, making: Making) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,16 +44,14 @@ class Environments:
         return self._have(digest, say, fill) / "prefix"
 
     def _have(self, digest: str, say: Say, fill: Callable[[Making], None]) -> Path:
-        place = self._store.find(ENVIRONMENTS, digest)
-        if place:
-            self._store.touch(ENVIRONMENTS, digest)
-            return place
-        with self._store.making(ENVIRONMENTS, digest, say) as making:
-            if making.found:
-                return making.found
-            with room(self._store.path):
-                fill(making)
-            return making.keep()
+        while not (place := self._store.lease(ENVIRONMENTS, digest)):
+            with self._store.making(ENVIRONMENTS, digest, say) as making:
+                if not making.found:
+                    with room(self._store.path):
+                        fill(making)
+                    making.keep()
+        self._store.settle_later()
+        return place
 
     def fill(self, locked: LockedPlan, interpreter: Interpreter, place: Path, say: Say) -> None:
         """The environment of a lock's wheels alone, in an empty directory and not kept: to build the others in."""
@@ -79,21 +75,14 @@ class Environments:
             check_room(self._store, missing)
             size = sum(package.size or 0 for package in missing)
             say(f"Fetching {len(missing)} packages{f' ({size / 1e6:.0f} MB)' if size else ''}")
-        wheels = self._wheels(locked, interpreter, say).prepare(locked.packages, interpreter, say)
-        with self._holding(wheels):
+        with self._store.in_use():
+            wheels = self._wheels(locked, interpreter, say).prepare(locked.packages, interpreter, say)
             say(f"Installing {len(wheels)} packages")
             assemble(wheels, interpreter, executable, prefix, tree, say)
         return wheels
 
     def _has(self, sha256: str, interpreter: Interpreter) -> bool:
         return bool(sha256) and self._store.find("wheels", wheel_key(sha256, interpreter)) is not None
-
-    @contextlib.contextmanager
-    def _holding(self, wheels: Sequence[Wheel]) -> Iterator[None]:
-        with contextlib.ExitStack() as held:
-            for wheel in wheels:
-                held.callback(os.close, self._store.hold("wheels", wheel.key))
-            yield
 
 
 def _note(work: Path, wheels: Sequence[Wheel]) -> None:

@@ -50,15 +50,12 @@ def written_layer(store: Store, plan: Plan, ground: Ground, say: Say) -> Layer |
     day = f"{ground.date:%Y-%m-%d}"  # what pip in a postBuild gets; by the day, or `today` would never be reused
     facts = [FORMAT, ground.environment.digest, ground.checkout.digest, packages, plan.post_build, day]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    place = store.find(LAYERS, digest)
-    if place:
-        store.touch(LAYERS, digest)
-        return Layer(digest, place)
-    with store.making(LAYERS, digest, say) as making:
-        if making.found:
-            return Layer(digest, making.found)
-        _Steps(store, ground, making, say).run(local, plan.post_build)
-        return Layer(digest, making.keep())
+    while not (place := store.lease(LAYERS, digest)):
+        with store.making(LAYERS, digest, say) as making:
+            if not making.found:
+                _Steps(store, ground, making, say).run(local, plan.post_build)
+                making.keep()
+    return Layer(digest, place)
 
 
 class _Steps:

@@ -26,6 +26,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from rebind.errors import BuildError, DiskError
@@ -39,6 +40,7 @@ _SETTLED = "settled"
 _OURS = re.compile(r"[0-9a-f]{16}")
 STRANGE_AGE = 86400.0
 WAIT_UNSAID = 1.0
+LEASE = 120.0
 
 
 def silent(line: str) -> None:
@@ -124,6 +126,8 @@ class Store:
         self.unsettled = threading.Event()
         self._ready = False
         self._settling = threading.Lock()
+        self._leases: dict[tuple[str, str], tuple[int, float]] = {}
+        self._leasing = threading.Lock()
 
     def start(self) -> None:
         """Makes the directories and removes what killed processes left in tmp/. Cheap when done before."""
@@ -178,7 +182,7 @@ class Store:
             with room(self.path):
                 path.mkdir(mode=0o755)
             with contextlib.suppress(FileNotFoundError):  # swept between these two lines: take another
-                fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fd = flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if fd is not None:
                     break
         inode = os.fstat(fd).st_ino
@@ -194,12 +198,29 @@ class Store:
         """A file descriptor that keeps `clean` from removing the entry until it, and all its copies, are closed."""
         place = self.place(kind, digest)
         try:
-            fd = _flock(place, fcntl.LOCK_SH)
+            fd = flock(place, fcntl.LOCK_SH)
         except FileNotFoundError:
             fd = None
         if fd is None:
             raise BuildError(f"{kind}/{digest} is not in the store (any more).", remedy="Build it again.")
         return fd
+
+    def lease(self, kind: str, digest: str) -> Path | None:
+        """The entry if it is whole, held by this process for a while: until whoever asked for it can hold it."""
+        now = time.monotonic()
+        with self._leasing:
+            for key, (fd, taken) in list(self._leases.items()):
+                if now - taken > LEASE or key == (kind, digest):
+                    os.close(fd)
+                    del self._leases[key]
+            if not self.find(kind, digest):
+                return None
+            try:
+                self._leases[kind, digest] = (self.hold(kind, digest), now)
+            except BuildError:
+                return None
+            self.touch(kind, digest)
+            return self.place(kind, digest)
 
     def touch(self, kind: str, digest: str) -> None:
         """Notes that the entry was used now."""
@@ -212,6 +233,26 @@ class Store:
         place.rename(away)
         remove(away)
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Meanwhile `clean` leaves downloads and wheels alone: they are being put together."""
+        self.start()
+        users = self.path / "users"
+        users.touch(0o600)
+        fd = flock(users, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def clean(self, keep_newer_than: timedelta | None, *, dry_run: bool = False) -> tuple[int, tuple[str, ...]]:
+        """Removes what nobody holds: environments and layers not used for that long (None: all), the wheels that no
+        environment has, downloads. Returns the bytes that are free again and the names of what went."""
+        from rebind.builds.cleaning import Cleaning
+
+        return Cleaning(self, keep_newer_than, dry_run).run()
+
     def sweep(self) -> tuple[Path, ...]:
         """Removes the directories in tmp/ that no living process holds; those of others' making after a day."""
         gone = []
@@ -219,12 +260,17 @@ class Store:
             if not _OURS.fullmatch(path.name) and not _older(path, STRANGE_AGE):
                 continue
             with contextlib.suppress(OSError):
-                fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fd = flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if fd is not None:
                     remove(path)
                     os.close(fd)
                     gone.append(path)
         return tuple(gone)
+
+    def settle_later(self) -> None:
+        """`settle` in the background, if there is something to do; nobody waits for it."""
+        if self.unsettled.is_set():
+            threading.Thread(target=self.settle, name="rebind-settle", daemon=True).start()
 
     def settle(self) -> None:
         """Sees to it that all whole entries of this boot are on the disk, and marks them so. May take seconds."""
@@ -250,7 +296,7 @@ class Store:
             with room(self.path):
                 path.touch(0o600)
             with contextlib.suppress(FileNotFoundError):  # removed by `clean` just now
-                fd = _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fd = flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if fd is not None:
                     break
             if not said and time.monotonic() - began > WAIT_UNSAID:
@@ -263,8 +309,8 @@ class Store:
             os.close(fd)
 
 
-def _flock(path: Path, how: int) -> int | None:
-    """Opens and locks; None if another holds it or the path means another file by now."""
+def flock(path: Path, how: int) -> int | None:
+    """The descriptor of a lock on a file or directory; None if another holds it, or the path means another by now."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(fd, how)

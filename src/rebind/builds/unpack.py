@@ -30,12 +30,15 @@ MAX_TOTAL = 8 << 30
 MAX_RATIO = 100  # of the whole; real wheels have 2 to 10
 SMALL_TOTAL = 64 << 20  # below it no ratio is suspicious
 CHUNK = 8 << 20
+LARGEST_TEXT = 16 << 20
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _REFERENCE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?:\[[^\]]*\])?")
 _RESERVED = re.compile(r"python[0-9.]*|pythonw")
+_OWN = re.compile(rf"pyvenv\.cfg|lib64|bin|bin/({_RESERVED.pattern})")
+_PROJECT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 class BadWheel(ValueError):
@@ -142,15 +145,14 @@ class _Unpacking:
         metadata = _fields(self._text(by_name, "METADATA"))
         self.result.name, self.result.version = metadata.get("name", ""), metadata.get("version", "")
         stem = self.info[: -len(".dist-info")]
-        if normal(stem.rpartition("-")[0] or stem) != normal(self.result.name):
+        same = normal(stem.rpartition("-")[0] or stem) == normal(self.result.name)
+        if not same or not _PROJECT.fullmatch(self.result.name):
             raise BadWheel(f"{self.info} holds the metadata of {self.result.name!r}")
 
     def _text(self, by_name: dict[str, zipfile.ZipInfo], name: str) -> str:
         info = by_name.get(f"{self.info}/{name}")
-        if info is None:
-            raise BadWheel(f"{self.info}/{name} is missing")
-        if info.file_size > 16 << 20:
-            raise BadWheel(f"{self.info}/{name} is too large")
+        if info is None or info.file_size > LARGEST_TEXT:
+            raise BadWheel(f"{self.info}/{name} is missing or too large")
         return b"".join(self._content(info)).decode("utf-8", "replace")
 
     def _target(self, name: str) -> tuple[str, str]:
@@ -175,15 +177,9 @@ class _Unpacking:
         where, path = self._target(info.filename)
         mode = 0o755 if (info.external_attr >> 16) & 0o111 else 0o644
         if where == "script":
-            self._write_script(info, path)
-            return
-        if (
-            path == "pyvenv.cfg"
-            or path in ("lib64", "bin")
-            or (path.startswith("bin/") and _RESERVED.fullmatch(path[4:]))
-        ):
-            self.result.warnings.append(f"{path} is the environment's own and was left out")
-            return
+            return self._write_script(info, path)
+        if _OWN.fullmatch(path):
+            return self.result.warnings.append(f"{path} is the environment's own and was left out")
         directory, _, name = path.rpartition("/")
         self._record(path, *self._write(f"tree/{directory}", name, self._content(info), mode))
 
@@ -276,11 +272,10 @@ class _Unpacking:
             stated = {row[0]: row[1] for row in csv.reader(io.StringIO(self._text(by_name, "RECORD"))) if len(row) > 1}
         except csv.Error:
             stated = {"RECORD": "is no table"}
-        algorithm = "sha256="
         lies = [
             path
             for path, digest in stated.items()
-            if digest.startswith(algorithm) and path in true and true[path] and digest.rstrip("=") != true[path]
+            if digest.startswith("sha256=") and true.get(path) and digest.rstrip("=") != true[path]
         ]
         odd = [path for path in stated if path.startswith("/") or ".." in path.split("/")]
         if lies or odd:
@@ -290,8 +285,7 @@ class _Unpacking:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerows(sorted(self.records))
-        rows.writerow((f"{self.info}/INSTALLER", "", ""))
-        rows.writerow((f"{self.info}/RECORD", "", ""))
+        rows.writerows((f"{self.info}/{name}", "", "") for name in ("INSTALLER", "RECORD"))
         self._write(f"tree/{self.site}/{self.info}", "RECORD", text.getvalue().encode(), 0o644)
 
 
@@ -401,8 +395,6 @@ def serve() -> None:
             answer = {"bad": str(error)}
         except OSError as error:
             answer = {"errno": error.errno or errno.EIO, "text": str(error)}
-        except MemoryError:
-            answer = {"errno": errno.ENOMEM, "text": "out of memory"}
         print(json.dumps(answer), flush=True)
 
 
