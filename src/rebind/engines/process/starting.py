@@ -1,0 +1,108 @@
+"""One start of a session, between the engine and the session's keeper."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rebind.engines.process import processes
+from rebind.engines.process.answer import answers
+from rebind.engines.process.order import Order, send_order
+from rebind.engines.process.place import Place
+from rebind.errors import SandboxError, SessionError
+from rebind.sandbox import Group, open_sources, send_sources
+from rebind.values import Limits, Session
+
+Facts = dict[str, str | int]
+GRACE = 5.0
+
+
+class Keeper:
+    """The engine's end of the channel to a keeper. Closing it before `go` ends the session unborn."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._lines = channel.makefile("rb")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._channel.close()
+
+    def hear(self) -> Facts:
+        """The next thing it says. Raises SessionError if it is dead, SandboxError if it says so."""
+        line = self._lines.readline()
+        if not line:
+            raise SessionError("The session's keeper died.", remedy="Try again; the machine may be short of memory.")
+        facts: Facts = json.loads(line)
+        if "error" in facts:
+            raise SandboxError(str(facts["error"]), remedy=str(facts["remedy"]))
+        return facts
+
+    def send(self, order: Order, descriptors: Sequence[int]) -> None:
+        """The order and all that belongs to it."""
+        try:
+            send_order(self._channel, order)
+            send_sources(self._channel, list(descriptors))
+            trees = open_sources(order.confinement) if os.geteuid() == 0 else []
+            try:
+                send_sources(self._channel, trees)
+            finally:
+                for tree in trees:
+                    os.close(tree)
+        except BrokenPipeError:
+            self.hear()
+
+    def go(self) -> None:
+        self._channel.sendall(b"g")
+
+
+def enter(keeper: Keeper, place: Place, order: Order, limits: Limits, descriptors: Sequence[int], name: str) -> Session:
+    """Has the sandbox made and writes the record; nothing of the repository runs yet.
+
+    Raises SandboxError, SessionError; then everything is gone, the control group too.
+    """
+    group = Group.make(place.id, limits)
+    try:
+        group.add(int(keeper.hear()["pid"]))
+        keeper.send(replace(order, grouped=group.holds_memory), descriptors)
+        pid = int(keeper.hear()["first"])
+        born = processes.born(pid)
+        if born is None:
+            raise SessionError("The session's first process died.", remedy="Try again.")
+        session = Session(place.id, name, "process", place.socket_path, pid, born)
+        place.write(session)
+    except BaseException:
+        keeper.close()
+        group.remove()
+        raise
+    return session
+
+
+def await_answer(keeper: Keeper, place: Place, session: Session, base_url: str, timeout: float) -> None:
+    """Lets the session run and waits until its server answers. Raises SessionError; then everything is gone."""
+    try:
+        keeper.go()
+        if not answers(session.socket, f"{base_url}api", timeout):
+            raise _failure(keeper, place, session, timeout)
+    except BaseException:
+        end(session)
+        raise
+
+
+def end(session: Session) -> None:
+    processes.end(session.pid, session.born, GRACE)
+    Group.of(session.id).remove()
+
+
+def _failure(keeper: Keeper, place: Place, session: Session, timeout: float) -> SessionError:
+    if processes.born(session.pid) == session.born:
+        message = f"The session's server did not answer within {timeout:.0f} seconds."
+    else:
+        code = int(keeper.hear()["ended"])
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        message = f"The session's server {how} before it answered."
+    remedy = "Read what it said; a `start` script, a file in ~/.jupyter or too little memory are common causes."
+    return SessionError(message, remedy=remedy, detail=place.last_lines())
