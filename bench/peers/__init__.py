@@ -1,0 +1,1 @@
+"""The programs beside which rebind is timed, each in an environment of its own."""
