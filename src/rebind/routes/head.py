@@ -173,7 +173,7 @@ def _feed(parser: object, raw: bytes, parsed: _Parsed, limits: ProxyLimits) -> N
     if len(parsed.fields) > limits.fields:
         raise BadMessage("there are too many header fields", 431)
     if parser.get_http_version() not in ("1.0", "1.1"):  # type: ignore[attr-defined]
-        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+        raise BadMessage("only versions 1.1 and 1.0 of HTTP are spoken here", 505)
 
 
 def _length(head: Head) -> int | None:

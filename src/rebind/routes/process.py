@@ -44,12 +44,16 @@ def _born(pid: int) -> int | None:
 
 
 class ProxyProcess:
-    """The one proxy of an installation. `run_dir` holds what a hub that starts again needs to find it."""
+    """The one proxy of an installation. `run_dir` holds what a hub that starts again needs to find it.
+
+    A `bound` proxy ends with the process that started it, however that ends.
+    """
 
     def __init__(
         self, host: str, port: int, database: Path, hub_socket: Path, run_dir: Path, *,
-        trusted: tuple[str, ...] = (), upload_limit: int = 0,
+        trusted: tuple[str, ...] = (), upload_limit: int = 0, bound: bool = False,
     ) -> None:  # fmt: skip
+        self._bound = bound
         self._host = host
         self._port = port
         self._database = database.absolute()
@@ -98,6 +102,8 @@ class ProxyProcess:
             self._end(running)
         self._running = None
         if self._child is not None:
+            if self._child.stdin is not None:
+                self._child.stdin.close()
             self._child.wait()
             self._child = None
         self._record.unlink(missing_ok=True)
@@ -133,12 +139,14 @@ class ProxyProcess:
         command = [
             *(sys.executable, "-P", "-m", "rebind.routes.proxy", f"--database={self._database}", f"--hub={self._hub}"),
             *(f"--listen-fd={listening.fileno()}", f"--ready-fd={tell}", *self._options),
+            *(("--bound",) if self._bound else ()),
         ]
+        stdin = subprocess.PIPE if self._bound else subprocess.DEVNULL
         try:
             with open(self._run_dir / "proxy.log", "ab") as log:
                 self._child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                    start_new_session=True, pass_fds=(listening.fileno(), tell),
+                    command, stdin=stdin, stdout=log, stderr=log, cwd="/", start_new_session=True,
+                    pass_fds=(listening.fileno(), tell),
                 )  # fmt: skip
             os.close(tell)
             tell = -1

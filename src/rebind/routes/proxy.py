@@ -109,7 +109,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    """Runs until SIGTERM or SIGINT."""
+    """Runs until SIGTERM or SIGINT and, if bound, until its standard input ends."""
     listening = (
         listen(arguments.host, arguments.port)
         if arguments.listen_fd is None
@@ -121,6 +121,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if arguments.bound:  # nothing is ever written there: it is readable when the starter is gone
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     await proxy.start(listening)
     if arguments.ready_fd is not None:
         with open(arguments.ready_fd, "w") as ready:
@@ -137,6 +139,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--database", type=Path, required=True, help="the store, an SQLite file")
     parser.add_argument("--hub", type=Path, required=True, help="Unix socket of the hub's web application")
     parser.add_argument("--ready-fd", type=int, help="where `ready` is written once it serves")
+    parser.add_argument("--bound", action="store_true", help="end when standard input ends, that is with the starter")
     parser.add_argument("--trusted", action="append", default=[], help="network of proxies before this one (repeat)")
     parser.add_argument("--upload-limit", type=int, default=0, help="bytes of one request's body; 0 for no limit")
     parser.add_argument("--flush", type=float, default=3.0, help="seconds between two writes of activity")
