@@ -89,10 +89,10 @@ def test_two_sandboxes_do_not_share_the_count(inside: Inside) -> None:
     """They have one user id on the host, yet each its own number of processes."""
     limits = Limits(processes=30)
     holding = threading.Thread(
-        target=lambda: inside("for i in $(seq 20); do sleep 3 & done; wait", limits=limits, name="a")
+        target=lambda: inside("for i in $(seq 20); do sleep 1 & done; wait", limits=limits, name="a")
     )
     holding.start()
-    time.sleep(0.5)
+    time.sleep(0.3)
     found = inside("for i in $(seq 20); do sleep 0.1 & done; wait; echo fine", limits=limits, name="b")
     holding.join()
     assert found.text == "fine"
