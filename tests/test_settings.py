@@ -58,3 +58,10 @@ def test_every_setting_has_help() -> None:
     from dataclasses import fields
 
     assert all(f.metadata["help"].endswith(".") for f in fields(Settings))
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    from rebind.cli.document_settings import document
+
+    page = Path(__file__).parent.parent / "docs" / "run" / "settings.md"
+    assert page.read_text() == document(), "python -m rebind.cli.document_settings > docs/run/settings.md"
