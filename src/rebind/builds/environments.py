@@ -50,7 +50,6 @@ class Environments:
                     with room(self._store.path):
                         fill(making)
                     making.keep()
-        self._store.settle_later()
         return place
 
     def fill(self, locked: LockedPlan, interpreter: Interpreter, place: Path, say: Say) -> None:

@@ -5,7 +5,7 @@
     wheels/<sha256>-<cpXY>/            wheels unpacked and compiled for one minor Python
     environments/<digest>/             environments, hard links into wheels/
     layers/<digest>/                   what lies over an environment
-    tmp/  locks/                       work in progress; files for flock
+    tmp/  locks/  unsettled/           work in progress; files for flock; what may not be on the disk yet
 
 An entry is made in tmp/, gets a file `complete` and is renamed to its place: nothing at its place is ever half-made,
 whatever was killed when. A directory in tmp/ whose flock is free belongs to nobody and is removed. Power loss is
@@ -41,6 +41,7 @@ _OURS = re.compile(r"[0-9a-f]{16}")
 STRANGE_AGE = 86400.0
 WAIT_UNSAID = 1.0
 LEASE = 120.0
+SETTLE_AFTER = 90.0
 
 
 def silent(line: str) -> None:
@@ -110,10 +111,10 @@ class Making:
         place = self._store.place(self._kind, self._digest)
         with room(self._store.path):
             (self.work / "complete").write_text(boot())
+            (self._store.path / "unsettled" / f"{self._kind}-{self._digest}").touch()
             if place.exists():  # not whole, or it would have been found
                 self._store.discard(place)
             self.work.rename(place)
-        self._store.unsettled.set()
         return place
 
 
@@ -123,7 +124,6 @@ class Store:
     def __init__(self, path: Path, owner: int | None = None) -> None:
         self.path = path
         self.owner = owner
-        self.unsettled = threading.Event()
         self._ready = False
         self._settling = threading.Lock()
         self._leases: dict[tuple[str, str], tuple[int, float]] = {}
@@ -135,10 +135,11 @@ class Store:
             return
         with room(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in (*KINDS, "tmp", "locks"):
+            for name in (*KINDS, "tmp", "locks", "unsettled"):
                 (self.path / name).mkdir(mode=0o755, exist_ok=True)
         self._ready = True
         self.sweep()
+        self._settle_later()
 
     def place(self, kind: str, digest: str) -> Path:
         """Where an entry is, or would be."""
@@ -267,26 +268,28 @@ class Store:
                     gone.append(path)
         return tuple(gone)
 
-    def settle_later(self) -> None:
-        """`settle` in the background, if there is something to do; nobody waits for it."""
-        if self.unsettled.is_set():
-            threading.Thread(target=self.settle, name="rebind-settle", daemon=True).start()
+    def settle(self, older_than: float = SETTLE_AFTER) -> tuple[str, ...]:
+        """Sees to it that whole entries are on the disk, and marks them so; returns which.
 
-    def settle(self) -> None:
-        """Sees to it that all whole entries of this boot are on the disk, and marks them so. May take seconds."""
+        Only those that the kernel has most likely written by itself: forcing it at once would stall the next build.
+        """
+        settled = []
         with self._settling:
-            self.unsettled.clear()
-            fresh = [mark for kind in KINDS for mark in (self.path / kind).glob("*/complete") if _reads(mark, boot())]
-            if not fresh:
-                return
-            _syncfs(self.path)
+            fresh = [mark for mark in (self.path / "unsettled").iterdir() if _older(mark, older_than)]
+            if fresh:
+                _syncfs(self.path)
             for mark in fresh:
+                kind, _, digest = mark.name.partition("-")
                 with contextlib.suppress(OSError):
-                    used = mark.stat().st_mtime
-                    draft = mark.with_name("complete.settled")
-                    draft.write_text(_SETTLED)
-                    os.utime(draft, (used, used))
-                    draft.rename(mark)
+                    if self.find(kind, digest):
+                        _rewrite(self.place(kind, digest) / "complete", _SETTLED)
+                        settled.append(mark.name)
+                mark.unlink(missing_ok=True)
+        return tuple(settled)
+
+    def _settle_later(self) -> None:
+        if any(_older(mark, SETTLE_AFTER) for mark in (self.path / "unsettled").iterdir()):
+            threading.Thread(target=self.settle, name="rebind-settle", daemon=True).start()
 
     @contextlib.contextmanager
     def _lock(self, name: str, say: Say) -> Iterator[None]:
@@ -334,16 +337,18 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _rewrite(mark: Path, text: str) -> None:
+    """A new text in place of the old, whatever happens meanwhile; the time stays."""
+    used = mark.stat().st_mtime
+    draft = mark.with_name(f"{mark.name}.new")
+    draft.write_text(text)
+    os.utime(draft, (used, used))
+    draft.rename(mark)
+
+
 def _older(path: Path, seconds: float) -> bool:
     try:
         return path.lstat().st_mtime < time.time() - seconds
-    except OSError:
-        return False
-
-
-def _reads(path: Path, text: str) -> bool:
-    try:
-        return path.read_text() == text
     except OSError:
         return False
 

@@ -78,11 +78,9 @@ def unpack(wheel: str, into: str, python: str, owner: int | None = None) -> Unpa
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
-    if len(entries) > MAX_ENTRIES:
-        raise BadWheel(f"it has {len(entries)} entries, {MAX_ENTRIES} are allowed")
     total = sum(info.file_size for info in entries)
-    if total > MAX_TOTAL or total > max(SMALL_TOTAL, MAX_RATIO * size):
-        raise BadWheel(f"it would grow from {size} to {total} bytes")
+    if len(entries) > MAX_ENTRIES or total > min(MAX_TOTAL, max(SMALL_TOTAL, MAX_RATIO * size)):
+        raise BadWheel(f"it would grow from {size} to {total} bytes in {len(entries)} files")
     seen = set()
     for info in entries:
         _check_name(info.orig_filename, directory=info.is_dir())
@@ -177,11 +175,12 @@ class _Unpacking:
         where, path = self._target(info.filename)
         mode = 0o755 if (info.external_attr >> 16) & 0o111 else 0o644
         if where == "script":
-            return self._write_script(info, path)
-        if _OWN.fullmatch(path):
-            return self.result.warnings.append(f"{path} is the environment's own and was left out")
-        directory, _, name = path.rpartition("/")
-        self._record(path, *self._write(f"tree/{directory}", name, self._content(info), mode))
+            self._write_script(info, path)
+        elif _OWN.fullmatch(path):
+            self.result.warnings.append(f"{path} is the environment's own and was left out")
+        else:
+            directory, _, name = path.rpartition("/")
+            self._record(path, *self._write(f"tree/{directory}", name, self._content(info), mode))
 
     def _write_script(self, info: zipfile.ZipInfo, path: str) -> None:
         if "/" in path or not _SCRIPT.fullmatch(path) or _RESERVED.fullmatch(path):
