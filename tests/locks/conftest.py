@@ -9,7 +9,7 @@ import socketserver
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -181,7 +181,10 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
             for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None: ...
 
@@ -234,9 +237,6 @@ def client(index: DatedIndex) -> Client:
 def interpreters(tmp_path: Path) -> Interpreters:
     """Only the interpreter that runs the tests."""
     return Interpreters(tmp_path / "data", download=False, places=Places("", tmp_path, tmp_path))
-
-
-MakeLocker = Callable[[], Locker]
 
 
 @pytest.fixture

@@ -32,7 +32,6 @@ class _Task:
 
     root: Path
     report: Report
-    identity: str
 
     def say(self, text: str) -> None:
         self.report(Event(Phase.BUILDING, f"{text}\n"))
@@ -64,14 +63,15 @@ class Locker:
     def lock(self, plan: Plan, root: Path, when: datetime, report: Report, *, identity: str = "") -> LockedPlan:
         """Every package of the plan with version, source and hash, as of `when`. `root`: the checkout.
 
-        As root the checkout may be given to the sandbox's user. Raises LockError (with the resolver's explanation),
-        InterpreterError, NetworkError.
+        `identity` decides nothing: refs of a repository are no secret of each other, so not even its own builds share
+        what they leave. As root the checkout may be given to the sandbox's user.
+        Raises LockError (with the resolver's explanation), InterpreterError, NetworkError.
         """
         when = when.astimezone(UTC).replace(microsecond=0)
         choice = self._interpreters.choose(plan.python, when)
         needs = needs_of(plan, root, choice.interpreter)
         shelf = Shelf(self._data / "locks" / needs.key(choice.interpreter, self._index_url, platform_name(), RULES))
-        task = _Task(root, report, identity)
+        task = _Task(root, report)
         locked = shelf.read(when, choice.interpreter)
         if locked is None:
             with shelf.alone():
@@ -191,7 +191,7 @@ class Locker:
 
     def _ask(self, question: Question, task: _Task, warnings: list[str]) -> list[Package]:
         try:
-            text = self._resolver.resolve(question, task.root, task.report, task.identity)
+            text = self._resolver.resolve(question, task.root, task.report)
         except LockError as error:
             failed = self._client.notes(question.label).failed
             if failed:

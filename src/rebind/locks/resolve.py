@@ -71,14 +71,14 @@ class Resolver:
     run_confined: RunConfined
     owner: int | None = None
 
-    def resolve(self, question: Question, root: Path, report: Report, identity: str) -> str:
+    def resolve(self, question: Question, root: Path, report: Report) -> str:
         """The text of uv's pylock.toml. Raises UnresolvableError, LockError."""
         if not question.builds:
             try:
                 return self._here(question)
             except _NeedsBuildError as wanted:
                 report(Event(Phase.BUILDING, f"{wanted} says what it needs only when it is built\n"))
-        return self._confined(question, root, report, identity)
+        return self._confined(question, root, report)
 
     def _here(self, question: Question) -> str:
         index = f"{INDEX_URL}/{question.label}/wheels-only/simple/"
@@ -130,7 +130,7 @@ class Resolver:
         finally:
             shutil.rmtree(desk, ignore_errors=True)
 
-    def _confined(self, question: Question, root: Path, report: Report, identity: str) -> str:
+    def _confined(self, question: Question, root: Path, report: Report) -> str:
         """uv inside the sandbox, with a cache that nobody else reads: build code could write anything into it."""
         index = f"{INDEX_URL}/{question.label}/simple/"
         lines: list[str] = []
@@ -147,7 +147,7 @@ class Resolver:
             if question.needs.local:
                 self._give(root)  # a package is built in its own folder
             argv = [_UV, *_compile(question, question.interpreter.inside, index, f"{_WORK}/cache")]
-            confinement = self._confinement(question, root, desk, identity)
+            confinement = self._confinement(question, root, desk)
             try:
                 code = self.run_confined(confinement, argv, on_line=on_line, timeout=_SLOWEST)
             except DeadlineError:
@@ -159,7 +159,7 @@ class Resolver:
                 raise _failure(question, "\n".join(lines))
             return read_untrusted(desk / "pylock.toml")
 
-    def _confinement(self, question: Question, root: Path, desk: Path, identity: str) -> Confinement:
+    def _confinement(self, question: Question, root: Path, desk: Path) -> Confinement:
         python = question.interpreter
         mounts: list[Mount] = [*base_mounts(), Bind(Path(find_uv_bin()), _UV), Overlay(HOME, ())]
         if python.mount is not None:
