@@ -39,7 +39,6 @@ _OPTIONS = (
     "fetch.fsckObjects=false",
     "transfer.unpackLimit=1",
     "fetch.unpackLimit=1",
-    "fetch.showForcedUpdates=false",
     "http.followRedirects=initial",
     "http.lowSpeedLimit=500",
     "http.lowSpeedTime=120",

@@ -93,6 +93,8 @@ class Cache:
             for source in (self._has("full", commit), self._has("one", commit)):
                 if source:
                     return self._dated(source.git_dir, commit)
+            if (self.path / "history" / "HEAD").exists() and self._exists(self.path / "history", commit):
+                return self._dated(self.path / "history", commit)
             asked = ("--depth=1", "--filter=tree:0")
             store = self._mended("meta", commit, watch, keep, asked, "--filter=tree:0")
             return self._dated(store, commit)
@@ -171,7 +173,9 @@ class Cache:
         if done.code != 0:
             if is_absent(done.error) or (is_remote(done.error) and not other_way(done.error)):
                 return done
-            done = self._fetch(store, (*rest, *_EVERYTHING), watch, keep)
+            # A store of single commits believes that they have no parents until it is told otherwise.
+            deep = ("--depth=2147483647",) if (store / "shallow").exists() else ()
+            done = self._fetch(store, (*rest, *deep, *_EVERYTHING), watch, keep)
             if done.code != 0:
                 return done
             if not self._exists(store, commit):
@@ -188,7 +192,15 @@ class Cache:
         self, store: Path, rest: tuple[str, ...], watch: Watch, keep: int, stdin: bytes | None = None
     ) -> Finished:
         _sweep(store)
-        arguments = ["fetch", "--progress", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force"]
+        arguments = [
+            "fetch",
+            "--quiet",
+            "--progress",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--force",
+        ]
         options = [part for part in rest if part.startswith("--")]
         refs = [part for part in rest if not part.startswith("--")]
         call = Call(

@@ -23,6 +23,7 @@ from rebind.values import Event, Phase, Report
 
 _KEPT = 64 * 1024
 _LONGEST = 512 * 2**20  # of what git may write: a stranger's server may list names without end
+_LINE_END = re.compile(rb"(?<=\n)|(?<=\r)(?=[^\n])")  # ssh ends its lines with both
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -168,7 +169,7 @@ class _Said:
         self.shown = 0.0
 
     def take(self, data: bytes) -> None:
-        *whole, self.rest = re.split(rb"(?<=[\r\n])", self.rest + data)
+        *whole, self.rest = _LINE_END.split(self.rest + data)
         self.rest = self.rest[-_KEPT:]
         for piece in whole:
             self._line(piece)

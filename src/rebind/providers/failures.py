@@ -51,7 +51,7 @@ _KINDS = (
           "The ssh key of the host of {url} is not the one that was seen before.",
           "If that is right, remove the host from the file known_hosts in the cache of the provider."),
     _Kind(r"could not read (?:username|password)|authentication failed|permission denied|terminal prompts disabled"
-          r"|returned error: 40[13]|access denied|invalid credentials|correct access rights",
+          r"|returned error: 40[13]|access denied|invalid credentials",
           "{url} is private, or there is no such repository.",
           _NAMES + " For a private one set GIT_CREDENTIAL_ENV (or use an ssh key)."),
     _Kind(_MISSING,
