@@ -1,0 +1,5 @@
+"""`python -m rebind`."""
+
+from rebind.cli import main
+
+main()

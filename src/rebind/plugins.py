@@ -1,0 +1,252 @@
+"""The one list of built-ins, and the installation that puts them together.
+
+A stranger's provider comes in through the entry point group `rebind.providers`: a callable that takes a `Needs` and
+gives a Provider. Built-ins are made in the very same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from rebind import sandbox
+from rebind.builds import Builder
+from rebind.builds import Store as BuildStore
+from rebind.engines.process import ProcessEngine
+from rebind.engines.served import ServedEngine
+from rebind.errors import SandboxError
+from rebind.launch import Prepared, Steps
+from rebind.locks import HOST, DatedIndex, Interpreters, Locker, server_lock
+from rebind.providers import Provider
+from rebind.providers.git import GitProvider
+from rebind.providers.local import LocalProvider
+from rebind.sandbox.egress import Egress
+from rebind.sandbox.policy import EgressPolicy
+from rebind.settings import Settings
+from rebind.values import Interpreter, Limits, Report
+
+_SOCKET_ROOM = 60  # of the 107 bytes that the path of a Unix socket may have, for the directory
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a provider may need; given to its factory instead of the whole installation."""
+
+    cache: Path
+    """A directory of its own."""
+    proxy_url: str | None
+    """HTTP proxy through which it must reach the network; None: directly."""
+    public: bool
+    """Whether strangers may ask: then nothing of this machine is given out."""
+    timeout: float | None
+    max_bytes: int | None
+
+
+def _git(needs: Needs) -> Provider:
+    return GitProvider(
+        cache=needs.cache,
+        proxy_url=needs.proxy_url,
+        allow_local=not needs.public,
+        timeout=needs.timeout,
+        max_bytes=needs.max_bytes,
+    )
+
+
+def _local(needs: Needs) -> Provider:
+    return LocalProvider(cache=needs.cache, allow_local=not needs.public)
+
+
+PROVIDERS: dict[str, Callable[[Needs], Provider]] = {"local": _local, "git": _git}
+"""Built-in providers, in the order in which they are asked whether an address is theirs."""
+
+
+class Installation:
+    """Everything of one data directory. `public`: a hub, which fetches nothing private unless the settings allow it."""
+
+    def __init__(self, settings: Settings, *, public: bool = False) -> None:
+        self.settings = settings
+        self.public = public and not settings.allow_private_addresses
+        self.owner = settings.sandbox_uid if os.getuid() == 0 else None
+
+    @cached_property
+    def run_dir(self) -> Path:
+        """For sockets: below `data` if that is short enough, else below the temporary directory."""
+        path = self.settings.data / "run"
+        if len(os.fsencode(path)) > _SOCKET_ROOM:
+            key = hashlib.sha256(os.fsencode(self.settings.data)).hexdigest()[:12]
+            path = Path(tempfile.gettempdir()) / f"rebind-{os.getuid()}-{key}"
+        return _private_directory(path)
+
+    @cached_property
+    def builds(self) -> BuildStore:
+        return BuildStore(self.settings.data / "store", self.owner)
+
+    @cached_property
+    def interpreters(self) -> Interpreters:
+        return Interpreters(self.settings.data)
+
+    @cached_property
+    def index(self) -> DatedIndex:
+        return DatedIndex(self.settings.data, self.settings.index_url)
+
+    def _egress(self, name: str, *, allow_private: bool) -> Egress:
+        ports = frozenset(int(port) for port in self.settings.egress_ports.split(",") if port.strip().isdigit())
+        policy = EgressPolicy(allow_private, self.index.hosts, ports)
+        return Egress(policy, self.run_dir / f"{name}-{os.getpid()}.sock", {HOST: self.index.socket})
+
+    @cached_property
+    def egress(self) -> Egress:
+        """The way out of sandboxes: never to private addresses, whatever the settings say of fetching."""
+        return self._egress("sandboxes", allow_private=False)
+
+    @cached_property
+    def fetching(self) -> Egress:
+        """Our own way out: to private addresses unless this is a public hub."""
+        return self._egress("fetching", allow_private=not self.public)
+
+    @contextmanager
+    def opened(self) -> Iterator[Installation]:
+        """Starts what the steps need (dated index, the two ways out) and stops it again."""
+        self.settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for part in (self.index, self.egress, self.fetching):
+                stack.callback(part.stop)
+                part.start()
+            yield self
+
+    @cached_property
+    def builder(self) -> Builder:
+        settings = self.settings
+        limits = Limits(memory=settings.build_memory or None, disk=settings.build_disk or None, processes=1024)
+        return Builder(store=self.builds, egress=self.egress.socket, proxy_url=self.fetching.proxy_url, limits=limits)
+
+    @cached_property
+    def steps(self) -> Steps:
+        return Steps(
+            providers=self._providers(),
+            interpreters=self.interpreters,
+            locker=self._locker(),
+            builder=self.builder,
+            memory=self.settings.data / "prepared",
+        )
+
+    def _locker(self) -> Locker:
+        return Locker(
+            data=self.settings.data,
+            index_url=self.settings.index_url,
+            egress=_Ways(self.fetching, self.egress),
+            interpreters=self.interpreters,
+            run_confined=sandbox.run,
+            owner=self.owner,
+        )
+
+    def _providers(self) -> tuple[Provider, ...]:
+        factories = dict(PROVIDERS)
+        for entry in entry_points(group="rebind.providers"):
+            factories.setdefault(entry.name, entry.load())
+        return tuple(factory(self._needs(name)) for name, factory in factories.items())
+
+    def _needs(self, name: str) -> Needs:
+        settings = self.settings
+        proxy = self.fetching.proxy_url if self.public else None
+        return Needs(
+            settings.data / name, proxy, self.public, settings.fetch_timeout or None, settings.fetch_disk or None
+        )
+
+    def run(self, prepared: Prepared, command: Sequence[str], *, on_line: Callable[[str], None] | None = None) -> int:
+        """Runs a command in the environment, confined as a session is; gives its exit code. Raises SandboxError."""
+        settings = self.settings
+        limits = Limits(
+            settings.session_memory or None,
+            settings.session_cpus or None,
+            settings.session_processes or None,
+            settings.session_disk or None,
+        )
+        confinement = sandbox.session_confinement(
+            prepared.environment, prepared.layers, limits=limits, egress=self.egress.socket, name=f"run-{os.getpid()}"
+        )
+        entries = [
+            ("environments", prepared.environment.digest),
+            *(("layers", layer.digest) for layer in prepared.layers),
+        ]
+        with ExitStack() as stack:
+            held = []
+            for kind, digest in entries:
+                held.append(self.builds.hold(kind, digest))
+                stack.callback(os.close, held[-1])
+            argv = (f"/home/jovyan/{prepared.start}", *command) if prepared.start else tuple(command)
+            return sandbox.run(confinement, argv, on_line=on_line, keep_fds=held)
+
+    def engine(self) -> ServedEngine:
+        """The engine of sessions; call its prepare() to have the notebook server ready at the first start."""
+        directory = self.run_dir / "sessions"
+
+        def make(server: Path) -> ProcessEngine:
+            return ProcessEngine(directory, server, self.egress.socket, self.owner, timeout=self.settings.start_timeout)
+
+        return ServedEngine(self.server, make)
+
+    @contextmanager
+    def own_run_dir(self) -> Iterator[Path]:
+        """A run directory of this process alone, removed afterwards; those of dead processes go too."""
+        for left in self.run_dir.glob("launch-*"):
+            if not Path("/proc", left.name.removeprefix("launch-")).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        path = _private_directory(self.run_dir / f"launch-{os.getpid()}")
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def server(self, report: Report) -> Path:
+        """Prefix of the notebook server's environment, built at first use. Raises as Builder.build_server."""
+        return self.builder.build_server(server_lock(_own_interpreter()), _own_interpreter(), report)
+
+    def clean(self, days: float | None, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
+        """Frees what nobody has used for that many days (None: all that is not in use); bytes, and names of what went."""
+        return self.builds.clean(None if days is None else timedelta(days=days), dry_run=dry_run)
+
+    def statements(self) -> tuple[str, ...]:
+        """What this machine does not allow, in plain sentences."""
+        return sandbox.capabilities().statements()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The locker's two ways to the dated index: as a host's client by `proxy_url`, from a sandbox by `socket`."""
+
+    host: Egress
+    inside: Egress
+
+    @property
+    def proxy_url(self) -> str:
+        return self.host.proxy_url
+
+    @property
+    def socket(self) -> Path:
+        return self.inside.socket
+
+
+def _own_interpreter() -> Interpreter:
+    """The Python that rebind itself runs on; the notebook server runs on it too."""
+    prefix = Path(sys.base_prefix)
+    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Interpreter(".".join(map(str, sys.version_info[:3])), prefix, prefix / "bin" / f"python{minor}")
+
+
+def _private_directory(path: Path) -> Path:
+    """Makes a directory that only we may write in. Raises SandboxError if somebody else made it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.is_symlink() or path.stat().st_uid != os.getuid():
+        raise SandboxError(f"The directory {path} belongs to somebody else.", remedy="Choose another one with --data.")
+    return path
