@@ -21,13 +21,17 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(os.fspath(self._path))
 
 
-def answers(path: Path, url: str, timeout: float) -> bool:
-    """Whether anything answers a GET in that time; False also when the server goes away. The socket is there
-    already, so that one request waits for as long as it takes."""
+def wait_for_answer(path: Path, url: str, timeout: float) -> bool:
+    """Whether anything answers a GET; False when the server goes away instead. Raises TimeoutError.
+
+    The socket listens from the start, so that one request waits for as long as it takes.
+    """
     connection = UnixConnection(path, timeout)
     try:
         connection.request("GET", url)
         connection.getresponse().read()
+    except TimeoutError:
+        raise
     except (OSError, http.client.HTTPException):
         return False
     finally:

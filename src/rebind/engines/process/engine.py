@@ -42,6 +42,7 @@ class ProcessEngine:
         self._owner = SANDBOX_UID if owner is None else owner
         self._warm = WarmParent(server, self._owner, directory / "parent.log")
         self._lifeline: tuple[int, int] | None = None
+        self._bound: set[Session] = set()
         self._lock = threading.Lock()
 
     @property
@@ -56,11 +57,13 @@ class ProcessEngine:
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._warm.start()
-        self._warm.teach(rehearsal.rehearse(self._start, self.directory, self.server))
+        self._warm.teach(rehearsal.modules(self._start, self.directory, self.server))
 
     def close(self) -> None:
         """Ends the warm parent and the bound sessions; the others go on."""
         self._warm.close()
+        for session in tuple(self._bound):
+            self.stop(session)
         with self._lock:
             for descriptor in self._lifeline or ():
                 os.close(descriptor)
@@ -74,6 +77,8 @@ class ProcessEngine:
             try:
                 session, keeper = self._start(place, request)
                 keeper.close()
+                if request.bound:
+                    self._bound.add(session)
             except BaseException as error:
                 place.remove(keep_log=isinstance(error, RebindError))
                 raise
@@ -84,6 +89,7 @@ class ProcessEngine:
         """See `Engine.stop`: SIGTERM to the server, SIGKILL after a few seconds."""
         end(session)
         Place(self.directory, session.id).remove()
+        self._bound.discard(session)
 
     def poll(self, session: Session) -> bool:
         """See `Engine.poll`."""
@@ -98,7 +104,7 @@ class ProcessEngine:
                 found.append(session)
             elif place.abandoned():
                 Group.of(place.id).remove(0)
-                place.remove()
+                place.remove(keep_log=True)
         return tuple(found)
 
     def _start(self, place: Place, request: SessionRequest, *, rehearsed: bool = False) -> tuple[Session, Keeper]:
@@ -107,7 +113,7 @@ class ProcessEngine:
             order = self._order(request, rehearsed=rehearsed)
             lifeline = [self._lifeline_end()] if request.bound else []
             locks = [place.lock, *self._hold(request, stack)]
-            keeper = Keeper(self._fresh() if order.command else self._warm.fork())
+            keeper = self._keeper(fresh=bool(order.command))
             stack.callback(keeper.close)
             descriptors = [listener.fileno(), place.log, *lifeline, *locks]
             session = enter(keeper, place, order, request.limits, descriptors, request.name)
@@ -151,6 +157,18 @@ class ProcessEngine:
             if self._lifeline is None:
                 self._lifeline = os.pipe()
             return self._lifeline[0]
+
+    def _keeper(self, *, fresh: bool) -> Keeper:
+        for attempt in (1, 2):
+            keeper = Keeper(self._fresh() if fresh else self._warm.fork())
+            try:
+                keeper.greet()
+                return keeper
+            except SessionError:
+                keeper.close()
+                if attempt == 2:
+                    raise
+        raise AssertionError  # the warm parent may die between the question and the fork; not twice
 
     def _fresh(self) -> socket.socket:
         """A channel to the keeper of a session that is not forked from the warm parent."""

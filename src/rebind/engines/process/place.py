@@ -17,6 +17,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,8 @@ from rebind.values import Session
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _FAILED = "failed"
+_DRAFT = ".new-"
+_OLD = 600.0
 _KEPT = 50
 _LONGEST_PATH = 100  # the kernel's limit for the path of a Unix socket is 107
 
@@ -58,14 +61,18 @@ class Place:
     def make(self) -> None:
         """Raises SessionError if a session of this id is there."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            self.folder.mkdir(mode=0o700)
-        except FileExistsError:
-            raise SessionError(f"There is a session {self.id} already.", remedy="Stop it first.") from None
+        # Locked before it has its name, so that nobody finds it without an owner.
+        draft = self.directory / f"{_DRAFT}{self.id}"
+        draft.mkdir(mode=0o700, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self.lock = os.open(self.folder / "lock", flags, 0o600)
+        self.lock = os.open(draft / "lock", flags, 0o600)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
-        self.log = os.open(self.folder / "log", flags | os.O_APPEND, 0o600)
+        self.log = os.open(draft / "log", flags | os.O_APPEND, 0o600)
+        try:
+            draft.rename(self.folder)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise SessionError(f"There is a session {self.id} already.", remedy="Stop it first.") from None
 
     def listen(self) -> socket.socket:
         """The listening socket. Only its maker, and root, may connect to it."""
@@ -119,25 +126,40 @@ class Place:
 
     def abandoned(self) -> bool:
         """Whether nobody holds the lock: neither a start that is under way nor a session."""
-        try:
-            lock = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False  # just being made or removed
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(lock)
-        return True
+        return _free(self.folder)
 
 
 def places(directory: Path) -> Iterator[Place]:
-    """All sessions' folders."""
-    with contextlib.suppress(OSError):
-        for path in sorted(directory.iterdir()):
-            if path.is_dir() and _ID.fullmatch(path.name) and path.name != _FAILED:
-                yield Place(directory, path.name)
+    """All sessions' folders. Removes what a killed process left before it had its name."""
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return
+    for path in paths:
+        if path.name.startswith(_DRAFT):
+            _remove_draft(path)
+        elif path.is_dir() and _ID.fullmatch(path.name) and path.name != _FAILED:
+            yield Place(directory, path.name)
+
+
+def _remove_draft(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > _OLD and _free(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _free(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True  # its remover was killed
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def _short_folder() -> Path:

@@ -26,6 +26,22 @@ class Start(Protocol):
     def __call__(self, place: Place, request: SessionRequest, *, rehearsed: bool) -> tuple[Session, Keeper]: ...
 
 
+def modules(start: Start, directory: Path, server: Path) -> tuple[str, ...]:
+    """What `rehearse` found for this server, now or at another time."""
+    memory = directory / "modules.json"
+    status = server.stat()
+    key = [os.fspath(server), status.st_ino, status.st_mtime_ns]
+    with suppress(OSError, ValueError, KeyError):
+        kept = json.loads(memory.read_text())
+        if kept["server"] == key:
+            return tuple(kept["modules"])
+    found = rehearse(start, directory, server)
+    draft = directory / f"modules.json.{os.getpid()}"
+    draft.write_text(json.dumps({"server": key, "modules": found}))
+    draft.rename(memory)
+    return found
+
+
 def rehearse(start: Start, directory: Path, server: Path) -> tuple[str, ...]:
     """Runs it to its end; the names of the modules that its server imported after the fork."""
     with Place(directory, f"rehearsal-{os.getpid()}-{secrets.token_hex(4)}") as place:

@@ -98,13 +98,12 @@ def _name_kernel(own: str) -> None:
 
 
 def _server_class(listener: socket.socket, settings: Any) -> type:
-    from jupyter_server.serverapp import ServerApp
+    from jupyter_server import serverapp
     from tornado.httpserver import HTTPServer
 
     listener.setblocking(False)
 
-    class SessionServer(ServerApp):
-        name = "jupyter-server"
+    class ServerApp(serverapp.ServerApp):
         no_browser_open_file = True
 
         def parse_command_line(self, argv: Any = None) -> None:
@@ -126,7 +125,7 @@ def _server_class(listener: socket.socket, settings: Any) -> type:
             # For tools inside that look the running server up.
             self._http_server.listen(self.port, self.ip)
 
-    return SessionServer
+    return ServerApp
 
 
 def _lab_app(server_class: type) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rebind.engines.process import processes
-from rebind.engines.process.answer import answers
+from rebind.engines.process.answer import wait_for_answer
 from rebind.engines.process.order import Order, send_order
 from rebind.engines.process.place import Place
 from rebind.errors import SandboxError, SessionError
@@ -18,14 +18,22 @@ from rebind.values import Limits, Session
 
 Facts = dict[str, str | int]
 GRACE = 5.0
+_PATIENCE = 60.0
+"""For the keeper, whose work takes milliseconds on a quiet machine."""
 
 
 class Keeper:
     """The engine's end of the channel to a keeper. Closing it before `go` ends the session unborn."""
 
     def __init__(self, channel: socket.socket) -> None:
+        channel.settimeout(_PATIENCE)
         self._channel = channel
         self._lines = channel.makefile("rb")
+        self.pid = 0
+
+    def greet(self) -> None:
+        """Hears its pid. Raises SessionError if it is dead."""
+        self.pid = int(self.hear()["pid"])
 
     def close(self) -> None:
         self._lines.close()
@@ -33,7 +41,10 @@ class Keeper:
 
     def hear(self) -> Facts:
         """The next thing it says. Raises SessionError if it is dead, SandboxError if it says so."""
-        line = self._lines.readline()
+        try:
+            line = self._lines.readline()
+        except OSError:  # also in time
+            line = b""
         if not line:
             raise SessionError("The session's keeper died.", remedy="Try again; the machine may be short of memory.")
         facts: Facts = json.loads(line)
@@ -66,7 +77,7 @@ def enter(keeper: Keeper, place: Place, order: Order, limits: Limits, descriptor
     """
     group = Group.make(place.id, limits)
     try:
-        group.add(int(keeper.hear()["pid"]))
+        group.add(keeper.pid)
         keeper.send(replace(order, grouped=group.holds_memory), descriptors)
         pid = int(keeper.hear()["first"])
         born = processes.born(pid)
@@ -85,8 +96,11 @@ def await_answer(keeper: Keeper, place: Place, session: Session, base_url: str, 
     """Lets the session run and waits until its server answers. Raises SessionError; then everything is gone."""
     try:
         keeper.go()
-        if not answers(session.socket, f"{base_url}api", timeout):
-            raise _failure(keeper, place, session, timeout)
+        if not wait_for_answer(session.socket, f"{base_url}api", timeout):
+            raise _failure(_how_it_ended(keeper), place)
+    except TimeoutError:
+        end(session)
+        raise _failure(f"did not answer within {timeout:.0f} seconds", place) from None
     except BaseException:
         end(session)
         raise
@@ -97,12 +111,12 @@ def end(session: Session) -> None:
     Group.of(session.id).remove()
 
 
-def _failure(keeper: Keeper, place: Place, session: Session, timeout: float) -> SessionError:
-    if processes.born(session.pid) == session.born:
-        message = f"The session's server did not answer within {timeout:.0f} seconds."
-    else:
-        code = int(keeper.hear()["ended"])
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        message = f"The session's server {how} before it answered."
-    remedy = "Read what it said; a `start` script, a file in ~/.jupyter or too little memory are common causes."
-    return SessionError(message, remedy=remedy, detail=place.last_lines())
+def _how_it_ended(keeper: Keeper) -> str:
+    code = int(keeper.hear()["ended"])
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"{how} before it answered"
+
+
+def _failure(what: str, place: Place) -> SessionError:
+    remedy = "A `start` script, a file in ~/.jupyter or too little memory are common causes."
+    return SessionError(f"The session's server {what}.", remedy=remedy, detail=place.last_lines())
