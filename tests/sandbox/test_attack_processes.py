@@ -47,6 +47,14 @@ print(libc.syscall(438, os.pidfd_open(1), 3, 0) < 0)  # pidfd_getfd
     assert inside(script, python=True).lines == ["-1 1", "True"]
 
 
+def test_when_memory_runs_out_strangers_go_first(inside: Inside) -> None:
+    assert int(inside("cat /proc/self/oom_score_adj").text) >= 500
+
+
+def test_no_keys_of_the_owner(inside: Inside) -> None:
+    assert [line for line in inside("cat /proc/keys").lines if "_ses" in line and "_ses.0" in line] == []
+
+
 def test_its_own_children_can_be_traced(inside: Inside) -> None:
     """Debuggers must work."""
     script = """

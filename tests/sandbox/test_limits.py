@@ -108,6 +108,15 @@ def test_real_groups_come_and_go(inside: Inside) -> None:
     assert not any(path.exists() for path in made)
 
 
+def test_a_group_that_takes_no_process_holds_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path, 2, frozenset({"memory"}))
+    with Group.make("x", Limits(memory=1 << 30), (place,)) as group:
+        assert group.holds_memory
+        (tmp_path / f"{PREFIX}x" / "cgroup.procs").mkdir()
+        group.add(os.getpid())
+        assert not group.holds_memory
+
+
 def test_statements_name_a_remedy() -> None:
     from rebind.sandbox import Capabilities
 

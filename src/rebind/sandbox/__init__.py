@@ -12,7 +12,7 @@ from rebind.sandbox.base import base_mounts
 from rebind.sandbox.entering import enter, follow
 from rebind.sandbox.mounts import SANDBOX_UID, Bind, Confinement, Mount, Overlay, Symlink, Text, Tmpfs
 from rebind.sandbox.privileges import become
-from rebind.sandbox.sources import open_sources, receive_sources, send_sources
+from rebind.sandbox.sources import open_sources, receive_sources, remove_upper, send_sources
 
 if TYPE_CHECKING:
     from rebind.sandbox.egress import Asked, Egress
@@ -44,6 +44,7 @@ __all__ = [
     "interpreter_mounts",
     "open_sources",
     "receive_sources",
+    "remove_upper",
     "run",
     "send_sources",
     "session_confinement",

@@ -18,7 +18,7 @@ from rebind.sandbox.policy import EgressPolicy, Refused
 
 MOST = 2000
 """Connections at once."""
-HEAD_SECONDS, CONNECT_SECONDS = 30.0, 20.0
+HEAD_SECONDS, CONNECT_SECONDS = 30.0, 10.0
 REMEMBERED = 10_000
 """Requests that `requests` tells of."""
 

@@ -143,9 +143,13 @@ def _tell(tell: int, error: BaseException) -> None:
 
 
 def follow(pid: int) -> int:
-    """Waits for the first process, passing on every signal that can be caught; returns the exit code."""
+    """Waits for the first process, passing on every signal that can be caught; returns the exit code.
+
+    Signals that came before may have been blocked by the caller; they are let in now.
+    """
     for number in catchable():
         signal.signal(number, lambda number, _: os.kill(pid, number))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     while True:
         try:
             _, status = os.waitpid(pid, 0)

@@ -5,6 +5,7 @@ When it ends, the kernel ends everything else inside; so ending the sandbox is e
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -48,10 +49,11 @@ def live(serve: Callable[[], int], wiring: Wiring, relay: Relay | None, poll: se
     for number in (*catchable(), signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # no process inside may trace this one or take its descriptors
     child = os.fork()
     if child == 0:
         _serve(serve, wiring)
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # no process inside may trace this one or take its descriptors
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.write(started, b"1")
     syscalls.close_all_but(_mine(wiring, relay, heard, tell))
     poll.register(heard, select.POLLIN)
@@ -70,11 +72,14 @@ def _mine(wiring: Wiring, relay: Relay | None, *more: int) -> set[int]:
 def _serve(serve: Callable[[], int], wiring: Wiring) -> None:
     code = 1
     try:
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+        _volunteer()
         signal.set_wakeup_fd(-1)
         for number in (*catchable(), signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows too large is an error, not a death
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
         syscalls.close_all_but({0, 1, 2, *wiring.passed})
         gc.enable()
@@ -87,6 +92,12 @@ def _serve(serve: Callable[[], int], wiring: Wiring) -> None:
         traceback.print_exc()
     finally:
         os._exit(code & 0xFF)
+
+
+def _volunteer() -> None:
+    """When the machine runs out of memory, strangers' code goes first, not the hub."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
 
 
 def _watch(child: int, heard: int, lifeline: int | None, relay: Relay | None, poll: select.poll) -> int:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,10 +102,13 @@ def settings(limits: Limits, version: int) -> dict[str, tuple[tuple[str, str], .
 class Group:
     """The control groups of one sandbox. Made before it starts; the pid is moved in before it forks."""
 
-    def __init__(self, folders: tuple[Path, ...] = (), holds: frozenset[str] = frozenset()) -> None:
-        self._folders = folders
-        self.holds = holds
+    def __init__(self, folders: Mapping[Path, frozenset[str]] | None = None) -> None:
+        self._folders = dict(folders or {})
+
+    @property
+    def holds(self) -> frozenset[str]:
         """The controllers that hold: of `memory`, `cpu`, `pids`."""
+        return frozenset[str]().union(*self._folders.values())
 
     @classmethod
     def make(cls, name: str, limits: Limits, where: tuple[Place, ...] | None = None) -> Group:
@@ -114,29 +118,28 @@ class Group:
             return cls()
         where = places() if where is None else where
         sweep(where)
-        folders, holds = [], set[str]()
-        for place in where:
-            held = _make(place, f"{PREFIX}{_plain(name)}", limits)
-            if held is not None:
-                folders.append(held[0])
-                holds |= held[1]
-        return cls(tuple(folders), frozenset(holds))
+        made = (_make(place, f"{PREFIX}{_plain(name)}", limits) for place in where)
+        return cls(dict(filter(None, made)))
 
     @classmethod
     def of(cls, name: str, where: tuple[Place, ...] | None = None) -> Group:
         """The groups that exist under this name, to remove them after a restart of their owner."""
         where = places() if where is None else where
         found = (place.folder / f"{PREFIX}{_plain(name)}" for place in where)
-        return cls(tuple(folder for folder in found if folder.is_dir()))
+        return cls({folder: frozenset() for folder in found if folder.is_dir()})
 
     @property
     def holds_memory(self) -> bool:
         return "memory" in self.holds
 
     def add(self, pid: int) -> None:
-        """Moves a process in; what it forks from then on is in as well."""
-        for folder in self._folders:
-            (folder / "cgroup.procs").write_text(str(pid))
+        """Moves a process in; what it forks from then on is in as well. A group that does not take it holds nothing."""
+        for folder in tuple(self._folders):
+            try:
+                (folder / "cgroup.procs").write_text(str(pid))
+            except OSError:  # a group that may be made but not entered, or the process is gone
+                del self._folders[folder]
+                _remove(folder)
 
     def remove(self, patience: float = 2.0) -> None:
         """Removes the groups; waits a little for processes that are just ending."""
@@ -156,7 +159,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", name)[:100] or f"{os.getpid()}-{time.monotonic_ns()}"
 
 
-def _make(place: Place, name: str, limits: Limits) -> tuple[Path, set[str]] | None:
+def _make(place: Place, name: str, limits: Limits) -> tuple[Path, frozenset[str]] | None:
     wanted = {key: files for key, files in settings(limits, place.version).items() if key in place.controllers}
     if not wanted:
         return None
@@ -169,7 +172,7 @@ def _make(place: Place, name: str, limits: Limits) -> tuple[Path, set[str]] | No
     except OSError:
         _remove(folder)
         return None
-    return folder, set(wanted)
+    return folder, frozenset(wanted)
 
 
 def _write(folder: Path, file: str, text: str) -> None:

@@ -109,6 +109,7 @@ def _limit(kind: int, value: int) -> None:
 
 def confine_thread() -> None:
     """No capability, no way to gain one, no dangerous system call: for this process and all that it starts."""
+    syscalls.leave_keyring()
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     seccomp.install()

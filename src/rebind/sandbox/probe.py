@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -9,11 +11,13 @@ from pathlib import Path
 
 from rebind.errors import SandboxError
 from rebind.sandbox.base import base_mounts
-from rebind.sandbox.limits import Place, places
+from rebind.sandbox.limits import Group, Place, places
 from rebind.sandbox.mounts import SANDBOX_UID, Confinement, Overlay
 from rebind.sandbox.running import run
+from rebind.sandbox.scratch import tmpfs_suffices
 from rebind.sandbox.sessions import session_locale
 from rebind.sandbox.sources import make_upper
+from rebind.values import Limits
 
 _GROUPS = "Start it as root, or under systemd with `systemd-run --user --scope -p Delegate=yes rebind ...`."
 
@@ -44,6 +48,10 @@ class Capabilities:
             found.append(f"Memory is limited for each process, not for a whole session. {_GROUPS}")
         if not self.cpus:
             found.append(f"The share of CPU cannot be limited. {_GROUPS}")
+        if not self.disk:
+            found.append(
+                "Only the size of single files is limited, not what they take together. Linux 6.6 can do more."
+            )
         if self.locale != "en_US.UTF-8":
             found.append(
                 "The locale en_US.UTF-8 is not on this machine; sessions use C.UTF-8. Generate it with locale-gen."
@@ -56,21 +64,28 @@ def capabilities() -> Capabilities:
     """Tries a sandbox with an overlay and looks for control groups. Takes about a tenth of a second, once."""
     problem = _try_sandbox()
     where = places()
-    held = frozenset[str]().union(*(place.controllers for place in where))
+    held = _try_groups(where)
     return Capabilities(
         isolation=not problem,
         memory="memory" in held,
         cpus="cpu" in held,
         processes=True,  # RLIMIT_NPROC counts per user namespace, with or without control groups
-        disk=True,
-        how=_how(where),
+        disk=tmpfs_suffices(),
+        how=f"cgroup v{where[0].version}" if held else "limits of single processes",
         problem=problem,
         locale=session_locale(),
     )
 
 
-def _how(where: tuple[Place, ...]) -> str:
-    return f"cgroup v{where[0].version}" if where else "limits of single processes"
+def _try_groups(where: tuple[Place, ...]) -> frozenset[str]:
+    """The controllers of the groups that really take a process."""
+    limits = Limits(memory=1 << 30, cpus=1.0, processes=1000)
+    with (
+        Group.make(f"probe-{os.getpid()}", limits, where) as group,
+        subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={}) as process,
+    ):
+        group.add(process.pid)
+        return group.holds
 
 
 def _try_sandbox() -> str:
@@ -89,5 +104,5 @@ def _try_sandbox() -> str:
         except SandboxError as error:
             return error.text()
     if code:
-        return "Overlays do not work in user namespaces on this machine. Linux 6.6 or newer is needed."
+        return "Overlays do not work in user namespaces on this machine. Linux 5.12 or newer is needed."
     return ""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -19,9 +20,18 @@ from rebind.errors import DeadlineError, SandboxError
 from rebind.sandbox.limits import Group
 from rebind.sandbox.mounts import Confinement
 from rebind.sandbox.order import Order
+from rebind.sandbox.scratch import scratch
 
 _STARTER = Path(__file__).with_name("starter.py")
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)
 _LONGEST = 1 << 16
 """A line longer than this is cut into several."""
 
@@ -46,15 +56,16 @@ def run(
     None; else Ctrl-C ends the sandbox. Raises SandboxError (not allowed here), DeadlineError after `timeout` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    with Group.make(confinement.name, confinement.limits) as group:
-        order = Order(confinement, tuple(argv), tuple(keep_fds), tuple(pass_fds), group.holds_memory)
+    with Group.make(confinement.name, confinement.limits) as group, scratch(confinement) as scratched:
+        order = Order(scratched, tuple(argv), tuple(keep_fds), tuple(pass_fds))
         child = _Child(order, piped=on_line is not None)
         try:
-            child.start(group)
             if on_line is not None:
+                child.start(group)
                 child.read(on_line, deadline)
                 return child.wait(deadline)
             with _forwarding(child):
+                child.start(group)
                 return child.wait(deadline)
         finally:
             child.stop()
@@ -68,27 +79,33 @@ class _Child:
         self._piped = piped
         self._lifeline: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._made = False
+        self._early: list[int] = []
 
     def start(self, group: Group) -> None:
         spec, tell_spec = os.pipe()
         status, tell_status = os.pipe()
         lifeline, self._lifeline = os.pipe()
-        try:
-            self._spawn(spec, tell_status, lifeline)
-            group.add(self.pid)
-        finally:
-            for theirs in (spec, tell_status, lifeline):
-                os.close(theirs)
-            with contextlib.suppress(BrokenPipeError), open(tell_spec, "wb") as file:
-                file.write(pickle.dumps(self._order))
-            with open(status, "rb") as answer:
-                said = answer.read()
-        if said != b"1":
-            message, _, remedy = said.decode(errors="replace").partition("\0")
+        with open(status, "rb") as answer, open(tell_spec, "wb") as said:
+            try:
+                self._process = self._spawn(spec, tell_status, lifeline)
+            finally:
+                for theirs in (spec, tell_status, lifeline):
+                    os.close(theirs)
+            group.add(self._process.pid)
+            with contextlib.suppress(BrokenPipeError):
+                pickle.dump(replace(self._order, grouped=group.holds_memory), said)
+                said.close()
+            heard = answer.read()
+        if heard != b"1":
+            message, _, remedy = heard.decode(errors="replace").partition("\0")
             raise SandboxError(message or "The sandbox died while it was made.", remedy=remedy)
+        self._made = True
+        for number in self._early:
+            self.send(number)
 
-    def _spawn(self, *descriptors: int) -> None:
-        self._process = subprocess.Popen(
+    def _spawn(self, *descriptors: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-I", "-S", str(_STARTER), *map(str, descriptors)],
             stdin=subprocess.DEVNULL if self._piped else None,
             stdout=subprocess.PIPE if self._piped else None,
@@ -99,11 +116,6 @@ class _Child:
             # A terminal's Ctrl-C reaches the caller alone, which passes it on once.
             start_new_session=True,
         )
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
 
     def read(self, on_line: OnLine, deadline: float | None) -> None:
         """Gives all lines until the last process inside has closed the pipe."""
@@ -130,8 +142,11 @@ class _Child:
         return code if code >= 0 else 128 - code
 
     def send(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+        """Passes a signal on; one that comes before the sandbox is made waits until it is."""
+        if self._process is None or not self._made:
+            self._early.append(number)
+        else:
+            self._process.send_signal(number)
 
     def stop(self) -> None:
         if self._lifeline is not None:

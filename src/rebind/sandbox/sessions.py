@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rebind.sandbox import syscalls
 from rebind.sandbox.base import base_mounts
-from rebind.sandbox.mounts import Bind, Confinement, Mount, Overlay, Symlink
+from rebind.sandbox.mounts import SANDBOX_UID, Bind, Confinement, Mount, Overlay, Symlink
 from rebind.values import (
     APP_BASE,
     CONDA_DIR,
@@ -47,6 +47,7 @@ def session_confinement(
     server_python: Path | None = None,
     upper: Path | None = None,
     variables: tuple[tuple[str, str], ...] = (),
+    owner: int = SANDBOX_UID,
 ) -> Confinement:
     """The confinement of a session, a postBuild or `rebind run`.
 
@@ -64,7 +65,7 @@ def session_confinement(
         *_certificates(),
     )
     inside = dict(_variables(environment, with_server=server is not None)) | dict(variables)
-    return Confinement(mounts, tuple(inside.items()), REPO_DIR, limits, egress, name)
+    return Confinement(mounts, tuple(inside.items()), REPO_DIR, limits, egress, name, owner)
 
 
 def _overlay(target: str, part: str, layers: tuple[Layer, ...], last: tuple[Path, ...], upper: Path | None) -> Overlay:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import errno
 import os
+import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from rebind.errors import SandboxError
@@ -12,6 +16,7 @@ from rebind.sandbox import syscalls
 from rebind.sandbox.mounts import Bind, Confinement, Overlay
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_KERNEL = "Sandboxes need Linux 5.12 or newer."
 _CHUNK = 200  # the kernel passes at most 253 descriptors in one message
 
 
@@ -63,6 +68,23 @@ def make_upper(upper: Path, owner: int) -> None:
             os.chown(path, owner, owner, follow_symlinks=False)
 
 
+def remove_upper(upper: Path) -> None:
+    """Removes the upper folder and its work folder, also those parts that their owner may not read. Nothing raises."""
+    for path in (upper, upper.with_name(work_name(upper))):
+        shutil.rmtree(path, onerror=_insist)
+
+
+def _insist(remove: Callable[[str], None], path: str, _: object) -> None:
+    with contextlib.suppress(OSError):
+        for each in (Path(path).parent, Path(path)):
+            if not each.is_symlink():
+                each.chmod(0o700)
+        if Path(path).is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink()
+
+
 def _open(path: Path, *, writable: bool, device: bool = False) -> int:
     attributes = syscalls.MOUNT_ATTR_NOSUID
     attributes |= 0 if device else syscalls.MOUNT_ATTR_NODEV
@@ -70,12 +92,13 @@ def _open(path: Path, *, writable: bool, device: bool = False) -> int:
     try:
         tree = syscalls.open_tree(str(path))
     except OSError as error:
-        raise SandboxError(f"The sandbox cannot see {path}: {error.strerror}.") from error
+        remedy = _KERNEL if error.errno == errno.ENOSYS else ""
+        raise SandboxError(f"The sandbox cannot see {path}: {error.strerror}.", remedy=remedy) from error
     try:
         syscalls.restrict_tree(tree, attributes)
     except OSError as error:
         os.close(tree)
-        raise SandboxError(f"{path} cannot be restricted: {error.strerror}.") from error
+        raise SandboxError(f"{path} cannot be restricted: {error.strerror}.", remedy=_KERNEL) from error
     return tree
 
 

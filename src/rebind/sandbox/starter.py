@@ -21,6 +21,7 @@ from collections.abc import Callable
 from rebind.errors import SandboxError
 from rebind.sandbox import privileges
 from rebind.sandbox.entering import enter, follow
+from rebind.sandbox.init import catchable
 from rebind.sandbox.order import Order
 from rebind.sandbox.sources import open_sources
 
@@ -28,6 +29,8 @@ from rebind.sandbox.sources import open_sources
 def main(spec: int, status: int, lifeline: int) -> int:
     with open(spec, "rb") as file:
         order: Order = pickle.load(file)
+    # Passed on once there is somebody to pass them on to.
+    signal.pthread_sigmask(signal.SIG_BLOCK, catchable())
     try:
         sources = open_sources(order.confinement) if os.geteuid() == 0 else None
         privileges.become(order.confinement.owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -31,6 +32,7 @@ MACHINE = platform.machine()
 # Calls of 2019 and later have one number on every machine.
 OPEN_TREE, MOVE_MOUNT, CLOSE_RANGE, MOUNT_SETATTR = 428, 429, 436, 442
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(MACHINE, -1)
+KEYCTL = {"x86_64": 250, "aarch64": 219}.get(MACHINE, -1)
 CAPSET = {"x86_64": 126, "aarch64": 91}.get(MACHINE, -1)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -123,6 +125,12 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint64 * 1)(0x2008_0522)  # _LINUX_CAPABILITY_VERSION_3, pid 0 = this thread
     nothing = (ctypes.c_uint64 * 3)(0, 0, 0)
     _syscall("capset", CAPSET, header, nothing)
+
+
+def leave_keyring() -> None:
+    """Takes an empty session keyring instead of the owner's, if this kernel has keyrings."""
+    with contextlib.suppress(OSError):
+        _syscall("keyctl", KEYCTL, 1, 0)  # KEYCTL_JOIN_SESSION_KEYRING, nameless
 
 
 def zero_memory(start: int, length: int) -> None:
