@@ -36,7 +36,7 @@ def assemble(
     sources = _by_directory(ordered)
     for directory in ("bin", "etc", "include", "share", f"lib/python{interpreter.minor}/site-packages", *sources):
         tree.make(directory)
-    conflicts = _link_all(sources, tree.root)
+    conflicts = [path for path in _link_all(sources, tree.root) if not path.endswith(".pyc")]
     if conflicts:
         say(f"{len(conflicts)} files are in more than one package (the last by name was taken): {conflicts[0]}")
     install_python(tree, interpreter, executable)
