@@ -8,7 +8,6 @@ import errno
 import os
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from rebind.errors import SandboxError
@@ -69,20 +68,25 @@ def make_upper(upper: Path, owner: int) -> None:
 
 
 def remove_upper(upper: Path) -> None:
-    """Removes the upper folder and its work folder, also those parts that their owner may not read. Nothing raises."""
+    """Removes the upper folder and its work folder, also those parts that their owner may not read. Nothing raises.
+
+    The sandbox must have ended: links that appear meanwhile would be followed.
+    """
     for path in (upper, upper.with_name(work_name(upper))):
-        shutil.rmtree(path, onerror=_insist)
-
-
-def _insist(remove: Callable[[str], None], path: str, _: object) -> None:
-    with contextlib.suppress(OSError):
-        for each in (Path(path).parent, Path(path)):
-            if not each.is_symlink():
-                each.chmod(0o700)
-        if Path(path).is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        if path.is_dir():
+            _open_up(path)
             shutil.rmtree(path, ignore_errors=True)
-        else:
-            Path(path).unlink()
+
+
+def _open_up(top: Path) -> None:
+    with contextlib.suppress(OSError):
+        top.chmod(0o700)
+        for parent, folders, _ in os.walk(top):
+            for name in folders:
+                path = Path(parent, name)
+                if not path.is_symlink():
+                    path.chmod(0o700)
 
 
 def _open(path: Path, *, writable: bool, device: bool = False) -> int:
