@@ -102,7 +102,10 @@ class Installation:
     def _egress(self, name: str, *, allow_private: bool) -> Egress:
         ports = frozenset(int(port) for port in self.settings.egress_ports.split(",") if port.strip().isdigit())
         policy = EgressPolicy(allow_private, self.index.hosts, ports)
-        return Egress(policy, self.run_dir / f"{name}-{os.getpid()}.sock", {HOST: self.index.socket})
+        # A folder of its own, because the first process of each sandbox, another user as root, looks the socket up in it.
+        folder = self.run_dir / "out"
+        folder.mkdir(mode=0o711, exist_ok=True)
+        return Egress(policy, folder / f"{name}-{os.getpid()}.sock", {HOST: self.index.socket})
 
     @cached_property
     def egress(self) -> Egress:
@@ -213,7 +216,7 @@ class Installation:
         return self.builder.build_server(server_lock(_own_interpreter()), _own_interpreter(), report)
 
     def clean(self, days: float | None, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
-        """Frees what nobody has used for that many days (None: all that is not in use); bytes, and names of what went."""
+        """Frees what nobody has used for that many days (None: at all, just now); bytes, and names of what went."""
         return self.builds.clean(None if days is None else timedelta(days=days), dry_run=dry_run)
 
     def statements(self) -> tuple[str, ...]:
