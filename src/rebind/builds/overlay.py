@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from rebind.builds.checkout import LAYERS
 from rebind.builds.sources import index_variables
-from rebind.builds.steps import Outcome, failed, library_mounts, run_step, size_of
+from rebind.builds.steps import Outcome, failed, run_step, size_of
 from rebind.builds.store import Making, Say, Store
 from rebind.errors import RecipeError, ScriptError
 from rebind.sandbox import Confinement, session_confinement
@@ -111,7 +111,7 @@ class _Steps:
         )
 
     def _confinement(self, variables: tuple[tuple[str, str], ...]) -> Confinement:
-        confinement = session_confinement(
+        return session_confinement(
             self.ground.environment,
             (self.ground.checkout,),
             limits=self.ground.limits,
@@ -120,7 +120,6 @@ class _Steps:
             upper=self.upper,
             variables=variables,
         )
-        return replace(confinement, mounts=(*confinement.mounts, *library_mounts(self.ground.environment.python)))
 
     def _keep(self) -> None:
         for name in ("home", "srv"):
@@ -134,7 +133,7 @@ class _Steps:
 def install_commands(package: LocalPackage) -> Iterator[tuple[str, ...]]:
     """Commands to try in turn: isolated, then with what the environment has, as pip did before 2019."""
     path = os.path.normpath(package.path)
-    if path.startswith(("/", "..", "-")) or "\0" in path:
+    if path.startswith(("/", "..")) or "\0" in path:
         raise RecipeError(f"The package {package.path!r} is not in the repository.", remedy="Use a path inside of it.")
     extras = f"[{','.join(package.extras)}]" if package.extras else ""
     target = f"./{path}{extras}" if path != "." else f".{extras}"

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from rebind.builds.steps import Outcome, failed, library_mounts, run_step
+from rebind.builds.steps import Outcome, failed, run_step
 from rebind.builds.store import Making, Say, Store
 from rebind.errors import BuildError
 from rebind.sandbox import Bind, Mount, Tmpfs, session_confinement
@@ -132,7 +132,7 @@ class Sources:
             name=f"build-{making.work.name}",
             variables=(("SOURCE_DATE_EPOCH", "315532800"), *index_variables(workshop.date)),
         )
-        mounts = [*mounts, *library_mounts(workshop.interpreter), Tmpfs("/build"), Bind(out, "/out", writable=True)]
+        mounts = [*mounts, Tmpfs("/build"), Bind(out, "/out", writable=True)]
         confinement = replace(base, mounts=(*base.mounts, *mounts), cwd="/build")
         name = f"Building {package.name}"
         argv = _command(package, source, build)

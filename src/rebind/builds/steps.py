@@ -15,8 +15,7 @@ from pathlib import Path
 
 from rebind.builds.store import Say, full
 from rebind.errors import BuildError, DeadlineError, ScriptError
-from rebind.sandbox import Bind, Confinement
-from rebind.values import Interpreter
+from rebind.sandbox import Confinement
 
 LAST_LINES = 20
 LEAST_FREE = 64 << 20  # of the disk: below it a failure is the disk's
@@ -69,11 +68,6 @@ def run_step(
     if code and shutil.disk_usage(written).free < LEAST_FREE:
         raise full(written)
     return Outcome(code, tuple(last))
-
-
-def library_mounts(interpreter: Interpreter) -> tuple[Bind, ...]:
-    """A Python that was built with a shared library looks for it at the path that it was installed at."""
-    return () if interpreter.mount is None else (Bind(interpreter.prefix, str(interpreter.prefix)),)
 
 
 class _Watch:
