@@ -29,23 +29,18 @@ def test_the_root_holds_only_what_is_mounted(inside: Inside) -> None:
     assert seen <= {*known.split(), TOP}
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/root/.ssh", "/root/.bashrc", "/home/tester", "/etc/shadow", "/etc/gshadow", "/etc/ssh", "/etc/ssl/private"],
-)
-def test_secrets_of_the_host_are_not_there(inside: Inside, path: str) -> None:
-    assert inside(f"ls {path}").code != 0
+SECRETS = "/root/.ssh /root/.bashrc /home/tester /etc/shadow /etc/gshadow /etc/ssh /etc/ssl/private /etc/npmrc"
+SECRETS += " /etc/pip.conf /etc/netrc /etc/environment /etc/gitconfig /etc/machine-id /etc/fstab /sys /boot /mnt /srv"
 
 
-@pytest.mark.parametrize("name", ["npmrc", "pip.conf", "netrc", "environment", "gitconfig", "machine-id", "fstab"])
-def test_settings_with_tokens_are_not_there(inside: Inside, name: str) -> None:
-    assert inside(f"cat /etc/{name}").code != 0
+def test_secrets_and_settings_of_the_host_are_not_there(inside: Inside) -> None:
+    assert inside(f"for i in {SECRETS}; do ls -d $i; done 2>/dev/null; true").lines == []
 
 
-@pytest.mark.parametrize("way", ["", "/proc/1/root", "/proc/self/root", "/proc/1/cwd", "/proc/1/root/../.."])
-def test_a_host_file_cannot_be_read_by_its_path(inside: Inside, secret: Path, way: str) -> None:
-    found = inside(f"cat {way}{secret} /tmp/../..{secret}")
-    assert found.code != 0
+def test_a_host_file_cannot_be_read_by_its_path(inside: Inside, secret: Path) -> None:
+    ways = " ".join(f"{way}{secret}" for way in ("", "/proc/1/root", "/proc/self/root", "/proc/1/cwd", "/tmp/../.."))
+    found = inside(f"for i in {ways}; do cat $i; done")
+    assert len(found.lines) == 5
     assert "topsecret" not in found.text
 
 
@@ -79,13 +74,13 @@ def test_no_descriptor_leads_out(inside: Inside, secret: Path) -> None:
 
 
 def test_init_cannot_be_looked_into(inside: Inside) -> None:
-    for path in ("fd", "environ", "root", "cwd", "mem", "maps"):
-        assert inside(f"ls /proc/1/{path}/ || cat /proc/1/{path}").code != 0, path
+    script = "for i in fd environ root cwd mem maps; do ls /proc/1/$i/ || cat /proc/1/$i; done 2>/dev/null; true"
+    assert inside(script).lines == []
 
 
-@pytest.mark.parametrize("where", ["/usr/x", "/etc/x", "/x", "/dev/x", "/bin/x", "/proc/sys/kernel/hostname"])
-def test_read_only_places_cannot_be_written(inside: Inside, where: str) -> None:
-    assert inside(f"echo hi > {where}").code != 0
+def test_read_only_places_cannot_be_written(inside: Inside) -> None:
+    places = "/usr/x /etc/x /etc/passwd /x /dev/x /bin/x /proc/sys/kernel/hostname /proc/1/oom_score_adj"
+    assert inside(f"for i in {places}; do (echo hi > $i) && echo wrote $i; done 2>/dev/null; true").lines == []
 
 
 def test_a_read_only_bind_cannot_be_written(inside: Inside, folder: Path) -> None:
@@ -180,10 +175,11 @@ def test_a_device_node_in_a_layer_does_not_work(inside: Inside, folder: Path) ->
 
 
 def test_setuid_programs_gain_nothing(inside: Inside, folder: Path) -> None:
-    assert inside("grep NoNewPrivs /proc/self/status").text.split()[-1] == "1"
-    for line in inside("grep -E ^Cap /proc/self/status").lines:
-        assert int(line.split()[1], 16) == 0, line
-    assert inside("su -c id; sudo -n id; mount -t tmpfs none /tmp").code != 0
+    rights, *capabilities = inside("grep -E '^NoNew' /proc/self/status; grep -E ^Cap /proc/self/status").lines
+    assert rights.split()[-1] == "1"
+    assert len(capabilities) == 5
+    assert not any(int(line.split()[1], 16) for line in capabilities)
+    assert inside("sudo -n id; mount -t tmpfs none /tmp").code != 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a set-uid program of root's")

@@ -30,11 +30,10 @@ def test_every_denied_call_is_refused(inside: Inside) -> None:
     assert set(results(inside, *calls)) == {-errno.EPERM}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("flag", [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000])
-def test_no_new_namespaces(inside: Inside, flag: int) -> None:
-    clone = (seccomp.CLONE[AT], flag | 17, 0, 0, 0, 0)
-    high = (seccomp.CLONE[AT], flag | 17 | 1 << 40, 0, 0, 0, 0)
-    assert results(inside, clone, high) == [-errno.EPERM] * 2
+def test_no_new_namespaces(inside: Inside) -> None:
+    flags = [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000]
+    calls = [(seccomp.CLONE[AT], flag | 17 | high, 0, 0, 0, 0) for flag in flags for high in (0, 1 << 40)]
+    assert set(results(inside, *calls)) == {-errno.EPERM}
 
 
 def test_clone3_is_absent_so_that_libraries_fall_back(inside: Inside) -> None:
@@ -52,15 +51,15 @@ def test_programs_that_unshare_fail(inside: Inside) -> None:
     assert inside("nsenter -t 1 -m true").code != 0
 
 
-@pytest.mark.parametrize("family", [socket.AF_PACKET, socket.AF_ALG, socket.AF_VSOCK, 31, 44])
-def test_only_ordinary_sockets(inside: Inside, family: int) -> None:
+def test_only_ordinary_sockets(inside: Inside) -> None:
     script = f"""
 import socket
-for kind in (1, 2, 3):
-    try:
-        socket.socket({int(family)}, kind); print("made")
-    except OSError as error:
-        print(error.errno)
+for family in ({int(socket.AF_PACKET)}, {int(socket.AF_ALG)}, {int(socket.AF_VSOCK)}, 31, 44):
+    for kind in (1, 2, 3):
+        try:
+            socket.socket(family, kind); print("made", family)
+        except OSError as error:
+            print(error.errno)
 """
     assert set(inside(script, python=True).lines) == {str(errno.EAFNOSUPPORT)}
 
@@ -87,9 +86,8 @@ def test_odd_personalities_are_refused(inside: Inside) -> None:
 
 
 def test_kernel_settings_cannot_be_written(inside: Inside) -> None:
-    for path in ("kernel/core_pattern", "vm/overcommit_memory", "net/ipv4/ip_forward", "kernel/ns_last_pid"):
-        assert inside(f"echo 1 > /proc/sys/{path}").code != 0
-    assert inside("echo b > /proc/sysrq-trigger").code != 0
+    names = "sys/kernel/core_pattern sys/vm/overcommit_memory sys/net/ipv4/ip_forward sysrq-trigger"
+    assert inside(f"for i in {names}; do (echo 1 > /proc/$i) && echo wrote $i; done 2>/dev/null; true").lines == []
 
 
 def test_threads_and_processes_still_start(inside: Inside) -> None:

@@ -149,7 +149,10 @@ def test_stdio_of_the_caller_is_the_commands() -> None:
     assert (process.returncode, out, err) == (3, b"got word\n", b"err\n")
 
 
-@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2"])
+MORE = [pytest.param(name, marks=pytest.mark.session) for name in ("HUP", "QUIT", "USR1", "USR2")]
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", *MORE])
 def test_signals_of_the_caller_go_to_the_command(name: str) -> None:
     process = caller(f"trap 'echo got; exit 9' {name}; echo up; while :; do sleep 0.05; done")
     assert process.stdout is not None
