@@ -327,14 +327,17 @@ def flock(path: Path, how: int) -> int | None:
 
 def remove(path: Path) -> None:
     """Removes a tree, also one with directories that their writer made unreadable; what resists is left."""
-
-    def open_up(function: object, name: str, error: object) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.is_dir() or path.is_symlink():
+        return
+    waiting = [str(path)]
+    while waiting:
+        directory = waiting.pop()
         with contextlib.suppress(OSError):
-            Path(name if function in (os.scandir, os.open) else os.path.dirname(name)).chmod(0o700)  # noqa: PTH120
-
-    shutil.rmtree(path, onerror=open_up)
-    if path.exists():
-        shutil.rmtree(path, ignore_errors=True)
+            os.chmod(directory, 0o700)  # noqa: PTH101
+            with os.scandir(directory) as entries:
+                waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _rewrite(mark: Path, text: str) -> None:
