@@ -84,7 +84,8 @@ def test_connect_is_not_offered(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "body",
     ["5\nhello\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n", "-1\r\n",
-     "5\r\nhello!\r\n0\r\n\r\n", "5;a\0b\r\nhello\r\n0\r\n\r\n", "\r\n5\r\nhello\r\n", "fffffffffffffffff\r\n", "5\r\nhelloX\r\n", "g\r\n",
+     "5\r\nhello!\r\n0\r\n\r\n",
+     "5;a\0b\r\nhello\r\n0\r\n\r\n", "\r\n5\r\nhello\r\n", "fffffffffffffffff\r\n", "5\r\nhelloX\r\n", "g\r\n",
      "0\r\nbad trailer\r\n\r\n", "0\r\nX: a\n\r\n", "5;" + "x" * 5000 + "\r\nhello\r\n"],
 )  # fmt: skip
 def test_broken_chunks_are_refused(stage: Stage, body: str) -> None:

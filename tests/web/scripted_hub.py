@@ -7,11 +7,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 
 from rebind.errors import AddressError, RebindError
@@ -154,8 +155,8 @@ class Served:
         return self
 
     def stop(self) -> None:
+        # Nobody waits for the thread: uvicorn looks for the wish ten times a second, and there are hundreds of tests.
         self._server.should_exit = self._server.force_exit = True
-        self._thread.join(10)
 
     def connect(self) -> socket.socket:
         if self.uds is None:
@@ -219,3 +220,22 @@ def unchunk(body: bytes) -> bytes:
         if not count:
             break
     return out
+
+
+SETTINGS = WebSettings(version="1.2.3", linger=0.0, keepalive=25.0)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """A function that serves a hub, on a Unix socket (as behind the proxy) or with `port=True` on a port."""
+    running = []
+
+    def start(hub: ScriptedHub | None = None, *, port: bool = False, **changes: object) -> Served:
+        uds = None if port else tmp_path / f"web{len(running)}.sock"
+        served = Served(hub or ScriptedHub(), replace(SETTINGS, **changes), uds)  # type: ignore[arg-type]
+        running.append(served)
+        return served.start()
+
+    yield start
+    for served in running:
+        served.stop()
