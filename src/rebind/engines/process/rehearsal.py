@@ -62,7 +62,7 @@ def rehearse(start: Start, directory: Path, server: Path) -> tuple[str, ...]:
 
 
 def _request(place: Place, server: Path) -> SessionRequest:
-    (place.folder / "srv").mkdir()
+    _stand_in(place.folder / "srv")
     prefix = interpreter_prefix(server)
     python = Interpreter("3", prefix, (server / "bin/python").resolve())
     environment = Environment("", place.folder, python)
@@ -70,9 +70,16 @@ def _request(place: Place, server: Path) -> SessionRequest:
     return SessionRequest(place.id, "rehearsal", "/user/rehearsal/", token, environment, ())
 
 
+def _stand_in(srv: Path) -> None:
+    """A kernel that ends at once, so that what the server needs to start one is learnt too."""
+    spec = srv / "conda/envs/notebook/share/jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["true"], "display_name": "Python 3", "language": "python"}))
+
+
 def _use(session: Session, request: SessionRequest) -> None:
     """Asks for what a browser will ask for. What fails is not learnt, and nothing else."""
-    with suppress(OSError, http.client.HTTPException, ValueError):
+    with suppress(OSError, http.client.HTTPException, ValueError, KeyError):
         for page in _PAGES:
             _ask(session, request, "GET", page)
         kernel = json.loads(_ask(session, request, "POST", "api/kernels", "{}"))
