@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scripted_hub import GH, GIT, ZENODO
 
 from rebind.errors import AddressError
-from rebind.web.links import Pasted, make_link, parse_link
+from rebind.web.links import Pasted, make_link, parse_link, read_spec
 
 ALL = [GH, GIT, ZENODO]
 URL = "https%3A%2F%2Fexample.org%2Fa%2Fb.git"
@@ -73,3 +73,18 @@ def test_nothing_breaks_out_of_a_badge(address: str, ref: str, path: str) -> Non
     assert link.html.count("<") == 3
     assert "\n" not in link.markdown
     assert link.rst.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "display", "expected"),
+    [
+        ("https%3A%2F%2Fx%2Fa.git/feature/x", GIT, ("https://x/a.git", "feature/x")),
+        ("a/b/feature%2Fx", GH, ("a/b", "feature/x")),
+        ("a/b", GH, ("a/b", "")),
+        ("10.5281/zenodo.1", ZENODO, ("10.5281/zenodo.1", "")),
+        ("what/ever", None, ("what/ever", "")),
+        ("", GIT, ("", "")),
+    ],
+)
+def test_read_spec(spec: str, display: dict | None, expected: tuple[str, str]) -> None:
+    assert read_spec(spec, display) == expected

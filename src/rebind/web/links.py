@@ -59,6 +59,16 @@ def parse_link(pasted: Pasted, displays: Sequence[Display]) -> tuple[str, str, d
     return str(display["id"]), spec, query
 
 
+def read_spec(raw_spec: str, display: Display | None) -> tuple[str, str]:
+    """Repository and ref of a link's spec, as a person reads them; the ref is '' where there is none."""
+    enabled = bool(((display or {}).get("ref") or {}).get("enabled"))
+    slashes = 1 if ((display or {}).get("repo") or {}).get("urlEncode") else 2
+    parts = raw_spec.split("/", slashes)
+    if not enabled or len(parts) <= slashes:
+        return unquote(raw_spec), ""
+    return unquote("/".join(parts[:slashes])), unquote(parts[slashes])
+
+
 def make_link(base: str, provider: str, spec: str, query: Mapping[str, str], *, badge: str = "") -> Link:
     """`base` is the hub's address, `badge` where the badge image is (the hub's if ''); both end in `/`."""
     url = f"{base}v2/{provider}/{spec}" + (f"?{urlencode(query, quote_via=quote, safe='')}" if query else "")

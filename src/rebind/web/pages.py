@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
@@ -19,7 +20,7 @@ from rebind.values import Event, Phase
 from rebind.web import HubFront, WebSettings
 from rebind.web.build import refusal, split, start
 from rebind.web.destination import Destination, destination
-from rebind.web.links import Link, Pasted, make_link, parse_link
+from rebind.web.links import Link, Pasted, make_link, parse_link, read_spec
 from rebind.web.secure import nonce_of
 from rebind.web.visitor import visitor
 
@@ -82,7 +83,8 @@ class Pages:
     async def launch(self, request: Request) -> Response:
         """`/v2/<provider>/<spec>`: the scripts of the page start the launch; without them it is started here."""
         provider, raw_spec = split(request.scope["path"])
-        title = f"{await self._display_name(provider)}: {unquote(raw_spec)}"
+        display = await self._display(provider)
+        title = f"{display['displayName'] if display else unquote(provider)}: {unquote(raw_spec)}"
         try:
             where = destination(request.query_params)
             if request.query_params.get("nojs") == "1":
@@ -91,15 +93,14 @@ class Pages:
             problem = refusal(error, raw_spec).message
             return await self._page(request, "stopped.html", 400, title=title, error=problem, config={"buildToken": ""})
         return await self._page(
-            request, "launch.html", title=title, provider=provider, spec=raw_spec, shown=unquote(raw_spec), where=where,
-            as_of=request.query_params.get("asof", ""), plain_url=_plain_url(request), config={"buildToken": ""},
+            request, "launch.html", title=title, provider=provider, spec=raw_spec, where=where,
+            shown=read_spec(raw_spec, display), as_of=request.query_params.get("asof", ""),
+            plain_url=_plain_url(request), config={"buildToken": ""},
         )  # fmt: skip
 
-    async def _display_name(self, provider: str) -> str:
-        for display in await run_in_threadpool(self._hub.providers):
-            if display["id"] == provider:
-                return str(display["displayName"])
-        return unquote(provider)
+    async def _display(self, provider: str) -> Mapping[str, Any] | None:
+        displays = await run_in_threadpool(self._hub.providers)
+        return next((display for display in displays if display["id"] == provider), None)
 
     async def _start_plainly(self, request: Request, provider: str, raw_spec: str) -> Response:
         as_of = request.query_params.get("asof") or None

@@ -86,8 +86,15 @@ function fail(message) {
   finish();
   icon("fail");
   progress.failed = true;
-  say(message.trim().split("\n")[0] || "The launch failed. The log says more.");
+  const [what, ...rest] = message.trim().split("\n");
+  say(what || "The launch failed. The log says more.");
   byId("state").classList.add("problem");
+  byId("kicker").textContent = "Not launched";
+  byId("kicker").classList.add("bad");
+  if (rest.length > 0 && rest.length <= 4) {
+    byId("remedy").textContent = rest.join("\n"); // a longer explanation stands in the log
+    byId("remedy").hidden = false;
+  }
   for (const id of ["again", "change"]) byId(id).hidden = false;
   byId("actions").hidden = false;
   byId("again").focus();
