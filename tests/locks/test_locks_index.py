@@ -49,7 +49,9 @@ def test_files_without_a_time_are_hidden_but_for_today_and_told_of(upstream: Ups
     assert len(client.files("/today/simple/pkg/")) == 2
     notes = json.loads(client.get(f"{D2018}/notes").read())
     assert "pkg" in notes["untimed"]
-    assert json.loads(client.get(f"{D2018}/notes").read()) == {}
+    assert json.loads(client.get(f"{D2018}/notes").read()) == notes  # reading takes nothing away
+    assert json.loads(client.get(f"{D2018}/notes?since={time.time() + 1}").read()) == {}
+    assert client.get(f"{D2018}/notes?since=x").status == 400
 
 
 def test_build_tools_of_2019_are_shown_to_older_dates(upstream: Upstream, client: Client) -> None:

@@ -3,7 +3,7 @@
 `/<DATE>/simple/<project>/`        page of a project, JSON (PEP 691) or HTML (PEP 503) by Accept
 `/<DATE>/files/<project>/<file>`   sent on to the file's true address; `<file>.metadata` is answered here (PEP 658)
 `/<DATE>/wheels-only/...`          the same, but no source package is handed out, so that no client can build one
-`/<DATE>/notes`                    what a reader should know of answers given under that date
+`/<DATE>/notes?since=`             what a reader should know of answers given under that date
 `POST /changed`                    of which projects were files uploaded between two dates
 
 DATE is a UTC time such as `2018-01-01T00:00:00Z`, or `today`.
@@ -60,7 +60,7 @@ class DatedIndex:
     def __init__(self, data: Path, upstream: str, *, socket: Path | None = None) -> None:
         self.socket = socket or index_socket(data)
         self._upstream = Upstream(Pages(data / "index"), upstream)
-        self._notes: OrderedDict[str, dict[str, dict[str, str]]] = OrderedDict()
+        self._notes: OrderedDict[str, dict[str, dict[str, tuple[float, str]]]] = OrderedDict()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
@@ -186,13 +186,22 @@ class DatedIndex:
         return web.HTTPBadGateway(text=str(error))
 
     def _note(self, label: str, kind: str, name: str, text: str) -> None:
-        self._notes.setdefault(label, {}).setdefault(kind, {})[name] = text
+        self._notes.setdefault(label, {}).setdefault(kind, {})[name] = time.time(), text
         while len(self._notes) > _KEPT_NOTES:
             self._notes.popitem(last=False)
 
     async def _say(self, request: web.Request) -> web.StreamResponse:
-        """Notes are told once: the next resolution under the same date starts with none."""
-        return web.json_response(self._notes.pop(request.match_info["date"], {}))
+        """Notes since a moment. Reading takes nothing away: sandboxes can ask here too."""
+        try:
+            since = float(request.query.get("since", "0"))
+        except ValueError:
+            raise web.HTTPBadRequest(text="since is no number") from None
+        kinds = self._notes.get(request.match_info["date"], {})
+        told = {
+            kind: {name: text for name, (moment, text) in found.items() if moment >= since}
+            for kind, found in kinds.items()
+        }
+        return web.json_response({kind: found for kind, found in told.items() if found})
 
     async def _changed(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -29,9 +29,9 @@ class IndexClient:
     url: str
     proxy_url: str
 
-    def notes(self, label: str) -> Notes:
-        """What there is to tell of a date since it was last asked. Raises NetworkError."""
-        answer = self._ask("GET", f"/{label}/notes", None)
+    def notes(self, label: str, since: float) -> Notes:
+        """What there is to tell of a date since a moment. Raises NetworkError."""
+        answer = self._ask("GET", f"/{label}/notes?since={since}", None)
         return Notes(*(_sentences(answer.get(kind)) for kind in ("stale", "failed", "untimed")))
 
     def changed(self, names: Iterable[str], after: float, until: float) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,10 +191,11 @@ class Locker:
         return packages, False
 
     def _ask(self, question: Question, task: _Task, warnings: list[str]) -> list[Package]:
+        started = time.time()
         try:
             text = self._resolver.resolve(question, task.root, task.report)
         except LockError as error:
-            failed = self._client.notes(question.label).failed
+            failed = self._client.notes(question.label, started).failed
             if failed:
                 raise NetworkError(
                     f"the package index does not answer: {'; '.join(sorted(set(failed.values())))}",
@@ -201,7 +203,7 @@ class Locker:
                     detail=error.detail,
                 ) from None
             raise
-        notes = self._client.notes(question.label)
+        notes = self._client.notes(question.label, started)
         warnings += [f"{name}: {text}" for kind in (notes.stale, notes.untimed) for name, text in sorted(kind.items())]
         return [self._true(package) for package in packages_of(parse(text), question.interpreter)]
 
