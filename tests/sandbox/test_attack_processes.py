@@ -93,6 +93,7 @@ except OSError as error:
     subprocess.run(["true"], check=True)  # the host goes on
 
 
+@pytest.mark.session
 def test_two_sandboxes_do_not_share_the_count(inside: Inside) -> None:
     """They have one user id on the host, yet each its own number of processes."""
     limits = Limits(processes=30)

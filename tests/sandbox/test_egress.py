@@ -215,6 +215,7 @@ def test_requests_are_remembered_without_queries(egress: Egress, server: int) ->
     assert told == [("index.internal", 80, "/a", False), ("10.0.0.1", 443, None, True)]
 
 
+@pytest.mark.session
 def test_a_thousand_connections_do_not_leak(egress: Egress, server: int) -> None:
     def rudely(number: int) -> None:
         kinds = (b"", b"GET http://index.internal/", b"CONNECT index.internal:80 HTTP/1.1\r\n\r\n", b"\0" * 100)
@@ -317,6 +318,7 @@ def test_without_a_proxy_outside_the_answer_is_clear(inside: Inside, folder: Pat
     assert found.text.endswith("502")
 
 
+@pytest.mark.session
 def test_big_bodies_and_many_at_once(inside: Inside, egress: Egress, server: int) -> None:
     script = """
 head -c 20000000 /dev/zero > /tmp/big

@@ -52,6 +52,7 @@ def test_lines_of_both_streams_in_order(inside: Inside) -> None:
     assert found.lines == ["one", "two", "three", "", "no end \ufffd"]
 
 
+@pytest.mark.session
 def test_lines_come_while_the_command_runs() -> None:
     times: list[float] = []
     run(
@@ -109,6 +110,7 @@ def test_a_sandbox_never_runs_as_root() -> None:
         run(plain_confinement(owner=0), ["true"])
 
 
+@pytest.mark.session
 def test_locks_are_held_by_the_sandbox_and_out_of_its_reach(tmp_path: Path, inside: Inside) -> None:
     with open(tmp_path / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -163,6 +165,7 @@ def test_signals_of_the_caller_go_to_the_command(name: str) -> None:
     process.communicate()
 
 
+@pytest.mark.session
 def test_ctrl_c_reaches_the_command_once() -> None:
     """A terminal sends it to the whole foreground group: the caller and whatever it started in its group."""
     process = caller("trap 'echo got' INT; echo up; sleep 0.7; sleep 0.7; exit 4", start_new_session=True)

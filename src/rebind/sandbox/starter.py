@@ -71,4 +71,5 @@ def command(order: Order) -> Callable[[], int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:4])))
+    # Nothing is left to be cleaned up; taking the interpreter down would cost every command a hundredth of a second.
+    os._exit(main(*map(int, sys.argv[1:4])))
