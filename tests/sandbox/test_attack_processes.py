@@ -172,12 +172,15 @@ def test_everything_ends_with_its_owner(way: int) -> None:
     code = OWNER.format(path=[str(Path(__file__).parent), *sys.path], script=script)
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert owner.stdout is not None
-    assert owner.stdout.readline() == b"up\n"
-    while _count(mark) < 2:
-        time.sleep(0.02)
-    owner.send_signal(way)
-    owner.wait()
-    owner.stdout.close()
+    try:
+        assert owner.stdout.readline() == b"up\n"
+        while _count(mark) < 2:
+            time.sleep(0.02)
+        owner.send_signal(way)
+        owner.wait()
+    finally:
+        owner.kill()
+        owner.communicate()
     _wait_until_gone(mark)
 
 
