@@ -1,17 +1,17 @@
-"""Lock -> environment: packages as hard links from a content-addressed store, and the repository's layers over them."""
+"""Lock -> environment: packages as hard links from a content-addressed store, and the repository's layers over them.
+
+What only a real build needs is imported when it begins: most launches find everything in the store.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rebind.builds.checkout import checkout_layer
-from rebind.builds.downloads import Downloads
 from rebind.builds.environments import Environments
-from rebind.builds.overlay import Ground, written_layer
-from rebind.builds.sources import Sources, Workshop
 from rebind.builds.store import Say, Store, silent
-from rebind.builds.wheels import Wheels
 from rebind.values import (
     Commit,
     Environment,
@@ -26,6 +26,10 @@ from rebind.values import (
     Report,
 )
 
+if TYPE_CHECKING:
+    from rebind.builds.downloads import Downloads
+    from rebind.builds.wheels import Wheels
+
 __all__ = ["Builder", "Store"]
 
 NO_LIMITS = Limits()
@@ -36,9 +40,8 @@ class Builder:
     network, `proxy_url` the same proxy for ourselves; None: no network, and directly."""
 
     def __init__(self, *, store: Store, egress: Path | None, proxy_url: str | None, limits: Limits = NO_LIMITS) -> None:
-        self.store, self._egress, self._limits = store, egress, limits
-        self._downloads = Downloads(store, proxy_url)
-        self._sources = Sources(store, self._downloads.fetch)
+        self.store, self._egress, self._limits, self._proxy_url = store, egress, limits, proxy_url
+        self._downloads: Downloads | None = None
         self._environments = Environments(store, self._wheels)
 
     def build(self, locked: LockedPlan, interpreter: Interpreter, report: Report) -> Environment:
@@ -70,12 +73,21 @@ class Builder:
         """
         say = saying(report)
         files = checkout_layer(self.store, plan, checkout, commit, say)
+        if not plan.requirements.local and not plan.post_build:
+            return (files,)
+        from rebind.builds.overlay import Ground, written_layer
+
         ground = Ground(environment, files, when or commit.date, self._egress, self._limits)
-        written = written_layer(self.store, plan, ground, say)
-        return (files, written) if written else (files,)
+        return files, written_layer(self.store, plan, ground, say)
 
     def _wheels(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Wheels:
         """What makes the wheels of one lock: source packages are built as of its date, with its wheels at hand."""
+        from rebind.builds.downloads import Downloads
+        from rebind.builds.sources import Sources, Workshop
+        from rebind.builds.wheels import Wheels
+
+        downloads = self._downloads = self._downloads or Downloads(self.store, self._proxy_url)
+        sources = Sources(self.store, downloads.fetch)
 
         def old_way(place: Path) -> None:
             self._environments.fill(locked, interpreter, place, silent)
@@ -84,8 +96,8 @@ class Builder:
 
         def obtain(package: Package) -> tuple[Path, str]:
             if package.is_wheel:
-                return self._downloads.fetch(package, say), package.sha256
-            return self._sources.wheel(package, workshop, say)
+                return downloads.fetch(package, say), package.sha256
+            return sources.wheel(package, workshop, say)
 
         return Wheels(self.store, obtain)
 

@@ -10,11 +10,14 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rebind.builds.ignore import IgnoreRules
 from rebind.builds.store import Making, Say, Store, room
 from rebind.errors import RecipeError
 from rebind.values import Commit, Layer, Plan
+
+if TYPE_CHECKING:
+    from rebind.builds.ignore import IgnoreRules
 
 LAYERS = "layers"
 FORMAT = 1  # raised when the same commit would give other files
@@ -38,6 +41,8 @@ def _fill(store: Store, plan: Plan, root: Path, making: Making) -> None:
     home = making.work / "home"
     _move(root, home)
     if plan.ignore:
+        from rebind.builds.ignore import IgnoreRules
+
         try:
             rules = IgnoreRules(plan.ignore)
         except ValueError as error:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rebind.builds.assemble import assemble
 from rebind.builds.store import Making, Say, Store, room
-from rebind.builds.tree import Tree
-from rebind.builds.wheels import Wheel, Wheels, check_room, wheel_key
-from rebind.values import APP_BASE, CONDA_DIR, NB_PREFIX, NPM_DIR, Environment, Interpreter, LockedPlan
+from rebind.values import Environment, Interpreter, LockedPlan
+
+if TYPE_CHECKING:
+    from rebind.builds.wheels import Wheels
 
 ENVIRONMENTS = "environments"
 
@@ -26,22 +26,23 @@ class Environments:
     def build(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Environment:
         """The environment of a lock, for /srv of a session."""
         digest = locked.environment
-        place = self._have(digest, say, lambda making: self._fill(locked, interpreter, making.work, say))
+        place = self._have(digest, say, lambda making: self._installation(locked, interpreter, say).fill(making.work))
         return Environment(digest, place, interpreter, locked.joined)
 
     def build_server(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Path:
         """The prefix of an environment that is used where it lies, with the interpreter where that lies."""
         facts = [locked.environment, str(interpreter.executable), str(self._store.path)]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-        place = self._store.place(ENVIRONMENTS, digest)
+        prefix = self._store.place(ENVIRONMENTS, digest) / "prefix"
 
         def fill(making: Making) -> None:
-            tree = Tree(making.work / "prefix", self._store.owner)
-            tree.root.mkdir()
-            wheels = self._install(locked, interpreter, str(interpreter.executable), str(place / "prefix"), tree, say)
-            _note(making.work, wheels)
+            self._installation(locked, interpreter, say).fill_for(str(prefix), making.work)
 
         return self._have(digest, say, fill) / "prefix"
+
+    def fill(self, locked: LockedPlan, interpreter: Interpreter, place: Path, say: Say) -> None:
+        """The environment of a lock's wheels alone, in an empty directory and not kept: to build the others in."""
+        self._installation(locked, interpreter, say).fill(place, only_wheels=True)
 
     def _have(self, digest: str, say: Say, fill: Callable[[Making], None]) -> Path:
         while not (place := self._store.lease(ENVIRONMENTS, digest)):
@@ -52,38 +53,49 @@ class Environments:
                     making.keep()
         return place
 
-    def fill(self, locked: LockedPlan, interpreter: Interpreter, place: Path, say: Say) -> None:
-        """The environment of a lock's wheels alone, in an empty directory and not kept: to build the others in."""
-        wheels = tuple(package for package in locked.packages if package.is_wheel)
-        self._fill(replace(locked, packages=wheels), interpreter, place, say)
+    def _installation(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> _Installation:
+        return _Installation(self._store, self._wheels(locked, interpreter, say), locked, interpreter, say)
 
-    def _fill(self, locked: LockedPlan, interpreter: Interpreter, work: Path, say: Say) -> None:
-        tree = Tree(work, self._store.owner)
-        for directory in (APP_BASE, f"{CONDA_DIR}/bin", f"{NPM_DIR}/bin", f"{NPM_DIR}/lib"):
+
+class _Installation:
+    """One lock being installed."""
+
+    def __init__(self, store: Store, wheels: Wheels, locked: LockedPlan, interpreter: Interpreter, say: Say) -> None:
+        self.store, self.wheels, self.locked, self.interpreter, self.say = store, wheels, locked, interpreter, say
+
+    def fill(self, work: Path, *, only_wheels: bool = False) -> None:
+        """`work`/srv, as sessions see it."""
+        from rebind.builds.tree import Tree
+        from rebind.values import APP_BASE, CONDA_DIR, NB_PREFIX, NPM_DIR
+
+        tree = Tree(work, self.store.owner)
+        for directory in (APP_BASE, f"{CONDA_DIR}/bin", f"{NPM_DIR}/bin", f"{NPM_DIR}/lib", NB_PREFIX):
             tree.make(directory[1:])
         tree.write(f"{NPM_DIR[1:]}/npmrc", f"prefix={NPM_DIR}\n".encode())
-        tree.make(NB_PREFIX[1:])
-        prefix = Tree(work / NB_PREFIX[1:], self._store.owner)
-        _note(work, self._install(locked, interpreter, interpreter.inside, NB_PREFIX, prefix, say))
+        self._install(work, work / NB_PREFIX[1:], self.interpreter.inside, NB_PREFIX, only_wheels)
 
-    def _install(
-        self, locked: LockedPlan, interpreter: Interpreter, executable: str, prefix: str, tree: Tree, say: Say
-    ) -> Sequence[Wheel]:
-        missing = [package for package in locked.packages if not self._has(package.sha256, interpreter)]
+    def fill_for(self, prefix: str, work: Path) -> None:
+        """`work`/prefix, to be used at `prefix` on this machine."""
+        (work / "prefix").mkdir()
+        self._install(work, work / "prefix", str(self.interpreter.executable), prefix, False)
+
+    def _install(self, work: Path, root: Path, executable: str, prefix: str, only_wheels: bool) -> None:
+        from rebind.builds.assemble import assemble
+        from rebind.builds.tree import Tree
+
+        packages = [package for package in self.locked.packages if package.is_wheel or not only_wheels]
+        with self.store.in_use():
+            self._announce()
+            wheels = self.wheels.prepare(packages, self.interpreter, self.say)
+            self.say(f"Installing {len(wheels)} packages")
+            assemble(wheels, self.interpreter, executable, prefix, Tree(root, self.store.owner), self.say)
+        (work / "wheels").write_text("".join(f"{wheel.key}\n" for wheel in wheels))  # for `clean`
+
+    def _announce(self) -> None:
+        from rebind.builds.wheels import check_room
+
+        missing = self.wheels.missing(self.locked.packages, self.interpreter)
         if missing:
-            check_room(self._store, missing)
+            check_room(self.store, missing)
             size = sum(package.size or 0 for package in missing)
-            say(f"Fetching {len(missing)} packages{f' ({size / 1e6:.0f} MB)' if size else ''}")
-        with self._store.in_use():
-            wheels = self._wheels(locked, interpreter, say).prepare(locked.packages, interpreter, say)
-            say(f"Installing {len(wheels)} packages")
-            assemble(wheels, interpreter, executable, prefix, tree, say)
-        return wheels
-
-    def _has(self, sha256: str, interpreter: Interpreter) -> bool:
-        return bool(sha256) and self._store.find("wheels", wheel_key(sha256, interpreter)) is not None
-
-
-def _note(work: Path, wheels: Sequence[Wheel]) -> None:
-    """Which wheels an environment is made of, for `clean`."""
-    (work / "wheels").write_text("".join(f"{wheel.key}\n" for wheel in wheels))
+            self.say(f"Fetching {len(missing)} packages{f' ({size / 1e6:.0f} MB)' if size else ''}")

@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from rebind.builds.checkout import LAYERS
-from rebind.builds.sources import index_variables
+from rebind.builds.sources import UNKNOWN_TO_UV, UV, index_variables, uv_mount
 from rebind.builds.steps import Outcome, failed, run_step, size_of
 from rebind.builds.store import Making, Say, Store
 from rebind.errors import RecipeError, ScriptError
@@ -38,14 +38,12 @@ class Ground:
     limits: Limits
 
 
-def written_layer(store: Store, plan: Plan, ground: Ground, say: Say) -> Layer | None:
-    """The layer of local packages and postBuild; None if the repository has neither.
+def written_layer(store: Store, plan: Plan, ground: Ground, say: Say) -> Layer:
+    """The layer of local packages and postBuild, of a repository that has some.
 
     Raises BuildError, ScriptError, DiskError, SandboxError.
     """
     local = plan.requirements.local
-    if not local and not plan.post_build:
-        return None
     packages = [[package.path, package.editable, package.extras] for package in local]
     day = f"{ground.date:%Y-%m-%d}"  # what pip in a postBuild gets; by the day, or `today` would never be reused
     facts = [FORMAT, ground.environment.digest, ground.checkout.digest, packages, plan.post_build, day]
@@ -81,7 +79,7 @@ class _Steps:
 
     def _install(self, package: LocalPackage) -> None:
         first: Outcome | None = None
-        for argv in install_commands(package):
+        for argv in install_commands(package, self.ground.environment.python.minor):
             outcome = self._step(argv, f"Installing {package.path}", index_variables(self.ground.date))
             if outcome.code == 0:
                 return
@@ -111,7 +109,7 @@ class _Steps:
         )
 
     def _confinement(self, variables: tuple[tuple[str, str], ...]) -> Confinement:
-        return session_confinement(
+        confinement = session_confinement(
             self.ground.environment,
             (self.ground.checkout,),
             limits=self.ground.limits,
@@ -120,6 +118,7 @@ class _Steps:
             upper=self.upper,
             variables=variables,
         )
+        return replace(confinement, mounts=(*confinement.mounts, uv_mount()))
 
     def _keep(self) -> None:
         for name in ("home", "srv"):
@@ -130,15 +129,18 @@ class _Steps:
             self.making.drop(cache)
 
 
-def install_commands(package: LocalPackage) -> Iterator[tuple[str, ...]]:
-    """Commands to try in turn: isolated, then with what the environment has, as pip did before 2019."""
+def install_commands(package: LocalPackage, minor: str) -> Iterator[tuple[str, ...]]:
+    """Commands to try in turn: uv (quickest), pip (which also knows editable installs of the time before PEP 660), and
+    pip with what the environment has, as everybody did before there was isolation (2019)."""
     path = os.path.normpath(package.path)
     if path.startswith(("/", "..")) or "\0" in path:
         raise RecipeError(f"The package {package.path!r} is not in the repository.", remedy="Use a path inside of it.")
     extras = f"[{','.join(package.extras)}]" if package.extras else ""
     target = f"./{path}{extras}" if path != "." else f".{extras}"
-    pip = (f"{NB_PREFIX}/bin/python", "-m", "pip", "install", "--no-deps")
     what = ("--editable", target) if package.editable else (target,)
+    if minor not in UNKNOWN_TO_UV:
+        yield (UV, "pip", "install", "--no-deps", "--python", f"{NB_PREFIX}/bin/python", *what)
+    pip = (f"{NB_PREFIX}/bin/python", "-m", "pip", "install", "--no-deps")
     yield (*pip, *what)
     if not path.endswith(".whl"):
         yield (*pip, "--no-build-isolation", *what)

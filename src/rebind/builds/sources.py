@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from rebind.builds.steps import Outcome, failed, run_step
-from rebind.builds.store import Making, Say, Store
+from rebind.builds.store import Making, Say, Store, silent
 from rebind.errors import BuildError
 from rebind.sandbox import Bind, Mount, Tmpfs, session_confinement
 from rebind.values import NB_PREFIX, Environment, Interpreter, Limits, Package
@@ -27,7 +27,9 @@ from rebind.values import NB_PREFIX, Environment, Interpreter, Limits, Package
 FORMAT = 1  # raised when the same source would give another wheel
 INDEX = "http://pypi.rebind.internal"
 TIMEOUT = 3600.0
+WHEELS = "/out/wheels"  # below the bound folder: old setuptools removes and makes it anew
 UV = "/opt/rebind/uv"
+UNKNOWN_TO_UV = ("2.7", "3.5")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SUBDIRECTORY = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]*")
 
@@ -70,13 +72,21 @@ def index_variables(date: datetime) -> tuple[tuple[str, str], ...]:
         ("PIP_CONFIG_FILE", "/dev/null"),
         ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
         ("PIP_INDEX_URL", url),
-        ("PIP_NO_CACHE_DIR", "1"),
+        ("PIP_CACHE_DIR", "/tmp/pip-cache"),
         ("PIP_TRUSTED_HOST", str(urlsplit(url).hostname)),
         ("UV_CACHE_DIR", "/tmp/uv-cache"),
         ("UV_DEFAULT_INDEX", url),
+        ("UV_LINK_MODE", "copy"),
         ("UV_NO_CONFIG", "1"),
         ("UV_PYTHON_DOWNLOADS", "never"),
     )
+
+
+def uv_mount() -> Bind:
+    """uv itself, where strangers' steps find it as UV; not on their PATH."""
+    from uv import find_uv_bin  # late: most builds have no source packages
+
+    return Bind(Path(find_uv_bin()), UV)
 
 
 class Sources:
@@ -100,20 +110,20 @@ class Sources:
         outcome = Outcome(0, ())
         first: Outcome | None = None
         for way in (_modern, _old):
-            if way is _modern and workshop.interpreter.minor == "2.7":
-                continue  # uv knows no Python 2
+            if way is _modern and workshop.interpreter.minor in UNKNOWN_TO_UV:
+                continue
             out = making.work / f"out-{way.__name__}"
             out.mkdir()
             if self._store.owner is not None:
                 os.chown(out, self._store.owner, self._store.owner)
             outcome = self._try(package, source, workshop, making, out, way, say)
-            found = [path for path in out.glob("*.whl") if path.is_file() and not path.is_symlink()]
+            found = _wheels(out)
             if outcome.code == 0 and len(found) == 1:
                 return _keep(making, found[0])
             first = first or outcome
         raise failed(
             f"Building {package.name} {package.version} from its source",
-            first or outcome,
+            outcome if outcome.code else first or outcome,
             f"Ask for a version of {package.name} that has a wheel for Python {workshop.interpreter.minor}.",
         )
 
@@ -136,7 +146,16 @@ class Sources:
         confinement = replace(base, mounts=(*base.mounts, *mounts), cwd="/build")
         name = f"Building {package.name}"
         argv = _command(package, source, build)
-        return run_step(confinement, argv, say=say, written=out, hold=making.fd, timeout=TIMEOUT, name=name)
+        # Pages of compiler lines help nobody while all is well; the last ones are told if it fails.
+        return run_step(confinement, argv, say=silent, written=out, hold=making.fd, timeout=TIMEOUT, name=name)
+
+
+def _wheels(out: Path) -> list[Path]:
+    """What a build left. The folder is a stranger's: a link in it, or in its place, would lead to files of the host."""
+    folder = out / Path(WHEELS).name
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return [path for path in folder.glob("*.whl") if path.is_file() and not path.is_symlink()]
 
 
 Way = Callable[[Workshop, Path], tuple[Sequence[Mount], Sequence[str]]]
@@ -144,11 +163,9 @@ Way = Callable[[Workshop, Path], tuple[Sequence[Mount], Sequence[str]]]
 
 
 def _modern(workshop: Workshop, place: Path) -> tuple[Sequence[Mount], Sequence[str]]:
-    from uv import find_uv_bin  # late: most builds have no source packages
-
     (place / "srv").mkdir(parents=True)
-    build = (UV, "build", "--wheel", "--python", workshop.interpreter.inside, "--out-dir", "/out")
-    return [Bind(Path(find_uv_bin()), UV)], build
+    build = (UV, "build", "--wheel", "--python", workshop.interpreter.inside, "--out-dir", WHEELS)
+    return [uv_mount()], build
 
 
 def _old(workshop: Workshop, place: Path) -> tuple[Sequence[Mount], Sequence[str]]:
@@ -156,7 +173,7 @@ def _old(workshop: Workshop, place: Path) -> tuple[Sequence[Mount], Sequence[str
     workshop.old_way(place)
     # Python 2's pip asks for setuptools and wheel itself; later, those of the environment are the ones of then.
     how = "--use-pep517" if workshop.interpreter.minor == "2.7" else "--no-build-isolation"
-    build = (f"{NB_PREFIX}/bin/python", "-m", "pip", "wheel", "--no-deps", how, "--wheel-dir", "/out")
+    build = (f"{NB_PREFIX}/bin/python", "-m", "pip", "wheel", "--no-deps", how, "--wheel-dir", WHEELS)
     return [], build
 
 

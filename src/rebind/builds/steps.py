@@ -17,7 +17,7 @@ from rebind.builds.store import Say, full
 from rebind.errors import BuildError, DeadlineError, ScriptError
 from rebind.sandbox import Confinement
 
-LAST_LINES = 20
+LAST_LINES = 40
 LEAST_FREE = 64 << 20  # of the disk: below it a failure is the disk's
 LOOK_EVERY = 1.0
 

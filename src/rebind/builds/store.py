@@ -16,7 +16,6 @@ on the disk (`settle`) is not believed after a reboot. So no build has to wait f
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -357,6 +356,8 @@ def _older(path: Path, seconds: float) -> bool:
 
 
 def _syncfs(path: Path) -> None:
+    import ctypes
+
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         ctypes.CDLL(None).syncfs(fd)

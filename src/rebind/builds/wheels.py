@@ -61,6 +61,11 @@ class Wheels:
             made = _Preparation(self._store, self._obtain, interpreter, say, len(missing)).run(missing)
         return tuple(found.get(package) or made[package] for package in packages)
 
+    def missing(self, packages: Sequence[Package], interpreter: Interpreter) -> list[Package]:
+        """Those that have to be fetched or built."""
+        keys = {package: wheel_key(package.sha256, interpreter) for package in packages if package.sha256}
+        return [each for each in packages if each not in keys or not self._store.find("wheels", keys[each])]
+
     def _find(self, package: Package, interpreter: Interpreter) -> Wheel | None:
         key = wheel_key(package.sha256, interpreter)
         place = self._store.find("wheels", key)

@@ -56,7 +56,7 @@ class Progress:
         self._heading(event.phase)
         if event.phase in (Phase.FETCHING, Phase.BUILDING, Phase.LAUNCHING):
             for line in _printable(event.message).splitlines():
-                print(f"  {line}", file=sys.stderr, flush=True)
+                _say(f"  {line}")
 
     def _heading(self, phase: Phase) -> None:
         heading = _HEADINGS.get(phase)
@@ -65,7 +65,12 @@ class Progress:
         self._phase = phase
         bold, plain = ("\x1b[1m", "\x1b[0m") if _coloured() else ("", "")
         spent = time.monotonic() - self._started
-        print(f"{bold}{heading}{plain} ({spent:.1f} s)", file=sys.stderr, flush=True)
+        _say(f"{bold}{heading}{plain} ({spent:.1f} s)")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")  # in one piece: steps report from several threads
+    sys.stderr.flush()
 
 
 def _printable(text: str) -> str:
