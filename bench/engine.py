@@ -152,7 +152,8 @@ class Hub:
         started = time.perf_counter()
         ready: dict[str, str] = {}
         connection = HTTPConnection("127.0.0.1", self._port, timeout=300)
-        connection.request("GET", f"/build/git/{quote(f'file://{repository}', safe='')}/{ref}")
+        target = f"/build/git/{quote(f'file://{repository}', safe='')}/{ref}"
+        connection.request("GET", target, headers={"Accept": "text/event-stream"})
         with connection.getresponse() as answer:
             for line in answer:
                 if line.startswith(b"data:"):

@@ -101,7 +101,8 @@ class ProcessEngine:
         for place in places(self.directory):
             session = place.read()
             if session is not None and self.poll(session):
-                found.append(session)
+                if not rehearsal.is_rehearsal(session.id):  # else a hub would end it as an orphan
+                    found.append(session)
             elif place.abandoned():
                 Group.of(place.id).remove(0)
                 place.remove(keep_log=True)

@@ -20,10 +20,16 @@ from rebind.values import Environment, Interpreter, Session, SessionRequest
 _PAGES = ("lab", "api/contents", "api/kernelspecs", "api/sessions", "api/terminals", "lab/api/settings", "tree")
 """What JupyterLab asks for first."""
 _PATIENCE = 60.0
+_PREFIX = "rehearsal-"
 
 
 class Start(Protocol):
     def __call__(self, place: Place, request: SessionRequest, *, rehearsed: bool) -> tuple[Session, Keeper]: ...
+
+
+def is_rehearsal(id: str) -> bool:
+    """Whether the session of this id is nobody's, and ends by itself with the engine that rehearses."""
+    return id.startswith(_PREFIX)
 
 
 def modules(start: Start, directory: Path, server: Path) -> tuple[str, ...]:
@@ -44,7 +50,7 @@ def modules(start: Start, directory: Path, server: Path) -> tuple[str, ...]:
 
 def rehearse(start: Start, directory: Path, server: Path) -> tuple[str, ...]:
     """Runs it to its end; the names of the modules that its server imported after the fork."""
-    with Place(directory, f"rehearsal-{os.getpid()}-{secrets.token_hex(4)}") as place:
+    with Place(directory, f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}") as place:
         place.make()
         try:
             request = _request(place, server)
@@ -67,7 +73,7 @@ def _request(place: Place, server: Path) -> SessionRequest:
     python = Interpreter("3", prefix, (server / "bin/python").resolve())
     environment = Environment("", place.folder, python)
     token = secrets.token_urlsafe(16)
-    return SessionRequest(place.id, "rehearsal", "/user/rehearsal/", token, environment, ())
+    return SessionRequest(place.id, "rehearsal", "/user/rehearsal/", token, environment, (), bound=True)
 
 
 def _stand_in(srv: Path) -> None:
