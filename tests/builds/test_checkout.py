@@ -148,20 +148,20 @@ def test_as_root_all_files_get_the_owner_and_no_other_file_does(tmp_path: Path) 
 
 
 def test_install_commands() -> None:
-    plain = [" ".join(argv[1:]) for argv in install_commands(LocalPackage("."))]
-    assert plain[0] == "-m pip install --no-deps ."
-    assert plain[1] == "-m pip install --no-deps --no-build-isolation ."
-    (wheel,) = install_commands(LocalPackage("dist/x-1-py3-none-any.whl"))
-    assert wheel[-1] == "./dist/x-1-py3-none-any.whl"
-    editable = next(install_commands(LocalPackage("pkg/", editable=True, extras=("a", "b"))))
+    plain = [" ".join(argv[1:]) for argv in install_commands(LocalPackage("."), "3.10")]
+    assert plain[0] == "pip install --no-deps --python /srv/conda/envs/notebook/bin/python ."
+    assert plain[1:] == ["-m pip install --no-deps .", "-m pip install --no-deps --no-build-isolation ."]
+    wheel = list(install_commands(LocalPackage("dist/x-1-py3-none-any.whl"), "2.7"))
+    assert [argv[-1] for argv in wheel] == ["./dist/x-1-py3-none-any.whl"]
+    editable = next(install_commands(LocalPackage("pkg/", editable=True, extras=("a", "b")), "3.10"))
     assert editable[-2:] == ("--editable", "./pkg[a,b]")
 
 
 @pytest.mark.parametrize("path", ["../other", "/etc", "a/../../b", "a\0b"])
 def test_attack_by_the_path_of_a_local_package(path: str) -> None:
     with pytest.raises(RecipeError):
-        list(install_commands(LocalPackage(path)))
+        list(install_commands(LocalPackage(path), "3.10"))
 
 
 def test_a_path_is_never_an_option() -> None:
-    assert next(install_commands(LocalPackage("--index-url=x")))[-1] == "./--index-url=x"
+    assert next(install_commands(LocalPackage("--index-url=x"), "3.10"))[-1] == "./--index-url=x"
