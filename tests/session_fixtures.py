@@ -12,6 +12,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,7 +153,8 @@ class Notebook:
     def __init__(self, session: Session, request: SessionRequest, kernel: str) -> None:
         query = f"session_id={uuid.uuid4().hex}&token={request.token}"
         url = f"ws://localhost{request.base_url}api/kernels/{kernel}/channels?{query}"
-        self._socket = unix_connect(str(session.socket), url, max_size=None)
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(unix_connect(str(session.socket), url, max_size=None))
 
     def run(self, code: str, timeout: float = 60) -> str:
         """What the code prints, or the name of its exception."""
@@ -172,7 +174,7 @@ class Notebook:
                 return printed.strip()
 
     def close(self) -> None:
-        self._socket.close()
+        self._stack.close()
 
 
 def _execute(id: str, code: str) -> dict[str, object]:

@@ -115,12 +115,14 @@ class ProcessEngine:
             lifeline = [self._lifeline_end()] if request.bound else []
             locks = [place.lock, *self._hold(request, stack)]
             keeper = self._keeper(fresh=bool(order.command))
-            stack.callback(keeper.close)
-            descriptors = [listener.fileno(), place.log, *lifeline, *locks]
-            session = enter(keeper, place, order, request.limits, descriptors, request.name)
-            listener.close()  # so that a connection fails when the server is gone
-            await_answer(keeper, place, session, request.base_url, self.timeout)
-            stack.pop_all()
+            try:
+                descriptors = [listener.fileno(), place.log, *lifeline, *locks]
+                session = enter(keeper, place, order, request.limits, descriptors, request.name)
+                listener.close()  # so that a connection fails when the server is gone
+                await_answer(keeper, place, session, request.base_url, self.timeout)
+            except BaseException:
+                keeper.close()
+                raise
         return session, keeper
 
     def _order(self, request: SessionRequest, *, rehearsed: bool) -> Order:

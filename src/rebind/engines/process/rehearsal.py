@@ -81,6 +81,8 @@ def _stand_in(srv: Path) -> None:
     spec = srv / "conda/envs/notebook/share/jupyter/kernels/python3/kernel.json"
     spec.parent.mkdir(parents=True)
     spec.write_text(json.dumps({"argv": ["true"], "display_name": "Python 3", "language": "python"}))
+    for path in (srv, *srv.rglob("*")):  # whatever our umask is
+        path.chmod(0o644 if path.is_file() else 0o755)
 
 
 def _use(session: Session, request: SessionRequest) -> None:
