@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from small_index import Client, Upstream
 
-from conftest import Client, Upstream
 from rebind.errors import NetworkError
 from rebind.locks import DatedIndex
 from rebind.locks.pages import Pages

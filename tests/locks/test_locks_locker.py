@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from small_index import PYPROJECT, Upstream, backend
 
-from conftest import PYPROJECT, Upstream, backend
 from rebind.errors import InterpreterError, LockError, NetworkError
 from rebind.locks import Locker, UnresolvableError, read_pylock, write_pylock
 from rebind.sandbox import capabilities

@@ -97,3 +97,9 @@ def test_python_2(locker: Locker) -> None:
     assert versions["numpy"] == "1.13.1"
     assert versions["ipykernel"] == "4.6.1"
     assert locked.python.startswith("2.7.")
+
+
+def test_python_2_after_its_end(locker: Locker) -> None:
+    """Three releases of pyrsistent say nowhere in the index that they are for Python 3 alone."""
+    versions, _ = lock(locker, "2.7", "2021-09-11", "six")
+    assert versions["pyrsistent"] == "0.16.1"

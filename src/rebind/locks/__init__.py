@@ -11,8 +11,9 @@ from rebind.locks.interpreters import Choice, Interpreters
 from rebind.locks.locker import Locker
 from rebind.locks.pylock import read_pylock, write_pylock
 from rebind.locks.question import INDEX_URL
-from rebind.locks.resolve import EgressAddress, RunConfined, UnresolvableError
+from rebind.locks.resolve import UnresolvableError
 from rebind.locks.server import server_lock, server_names
+from rebind.locks.workplace import EgressAddress, RunConfined
 
 __all__ = [
     "HOST",

@@ -8,20 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
+from packaging.version import Version
+
 from rebind.errors import LockError, NetworkError
 from rebind.locks.fallback import later_date
 from rebind.locks.index_client import IndexClient
 from rebind.locks.interpreters import Interpreters
 from rebind.locks.joined import RULES, SERVER, WITHOUT_NOTEBOOK, concern
 from rebind.locks.needs import BUILD_TOOLS, Needs, needs_of
-from rebind.locks.pages import Pages, project_name
-from rebind.locks.pylock import packages_of, parse
+from rebind.locks.old_pip import OldResolver
+from rebind.locks.pages import UNTIMED, Pages, project_name
+from rebind.locks.pylock import is_newer, packages_of, parse
 from rebind.locks.question import INDEX_URL, Question, outside
-from rebind.locks.resolve import EgressAddress, Resolver, RunConfined, UnresolvableError
+from rebind.locks.releases import order
+from rebind.locks.resolve import UnresolvableError, UvResolver
 from rebind.locks.server import server_names
 from rebind.locks.shelf import Shelf
 from rebind.locks.tags import platform_name
-from rebind.values import Event, LockedPlan, Package, Phase, Plan, Report
+from rebind.locks.workplace import EgressAddress, RunConfined, Workplace
+from rebind.values import Event, Interpreter, LockedPlan, Package, Phase, Plan, Report
 
 _NEIGHBOURS = 3
 _TOOLS_CUT = datetime(2019, 3, 1, tzinfo=UTC)
@@ -59,7 +64,9 @@ class Locker:
         self._egress = egress
         self._interpreters = interpreters
         self._pages = Pages(data / "index")
-        self._resolver = Resolver(data, egress, run_confined, owner)
+        place = Workplace(data, egress, run_confined, owner)
+        self._uv = UvResolver(place)
+        self._old = OldResolver(place, self._pages)
 
     def lock(self, plan: Plan, root: Path, when: datetime, report: Report, *, identity: str = "") -> LockedPlan:
         """Every package of the plan with version, source and hash, as of `when`. `root`: the checkout.
@@ -167,17 +174,15 @@ class Locker:
 
     def _tool(self, name: str, when: float) -> str:
         page = self._pages.read(name)
-        newer = {} if page is None else dict.fromkeys(file.version for file in page.files if file.uploaded > when)
-        older = (
-            []
-            if page is None
-            else [file.version for file in page.files if file.uploaded <= when and file.version not in newer]
-        )
-        return f"{name}<={older[-1]}" if older else name
+        versions = [] if page is None else [file.version for file in page.files if file.uploaded <= when]
+        newest = max((version for version in versions if is_newer(version, "0")), key=Version, default="")
+        return f"{name}<={newest}" if newest else name
 
     def _joined(
         self, question: Question, packages: list[Package], task: _Task, warnings: list[str]
     ) -> tuple[list[Package], bool]:
+        if not _uv_knows(question.interpreter):
+            return packages, False  # no server of today runs there
         why = concern(question.needs, packages, server_names(), self._pages)
         if not why:
             return packages, False
@@ -193,7 +198,7 @@ class Locker:
     def _ask(self, question: Question, task: _Task, warnings: list[str]) -> list[Package]:
         started = time.time()
         try:
-            text = self._resolver.resolve(question, task.root, task.report)
+            packages = self._packages(question, task)
         except LockError as error:
             failed = self._client.notes(question.label, started).failed
             if failed:
@@ -205,6 +210,12 @@ class Locker:
             raise
         notes = self._client.notes(question.label, started)
         warnings += [f"{name}: {text}" for kind in (notes.stale, notes.untimed) for name, text in sorted(kind.items())]
+        return packages
+
+    def _packages(self, question: Question, task: _Task) -> list[Package]:
+        if not _uv_knows(question.interpreter):
+            return self._old.resolve(question, task.root, task.report)
+        text = self._uv.resolve(question, task.root, task.report)
         return [self._true(package) for package in packages_of(parse(text), question.interpreter)]
 
     def _true(self, package: Package) -> Package:
@@ -217,5 +228,11 @@ class Locker:
         file = page.find(unquote(filename)) if page else None
         if file is None or file.sha256 != package.sha256:
             raise LockError(f"the file {package.filename} is not in the index", remedy="Launch again.")
-        uploaded = package.uploaded or datetime.fromtimestamp(file.uploaded, UTC)
+        uploaded = package.uploaded
+        if uploaded is None and file.uploaded != UNTIMED:
+            uploaded = datetime.fromtimestamp(file.uploaded, UTC)
         return replace(package, url=file.url, uploaded=uploaded, size=file.size)
+
+
+def _uv_knows(interpreter: Interpreter) -> bool:
+    return order(interpreter.minor) >= (3, 6)
