@@ -20,6 +20,7 @@ import pytest
 from websockets.sync.client import unix_connect
 
 from rebind.engines.process import ProcessEngine
+from rebind.engines.process.answer import UnixConnection
 from rebind.sandbox import SANDBOX_UID, capabilities
 from rebind.values import NB_PREFIX, Environment, Interpreter, Layer, Session, SessionRequest
 
@@ -145,6 +146,27 @@ def make_layer(tmp_path: Path) -> Iterator[Callable[..., Layer]]:
     yield make
     for place in made:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def ask(
+    session: Session,
+    request: SessionRequest,
+    path: str,
+    *,
+    method: str = "GET",
+    body: object = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (names in lower case) and body; with the token, if no headers are given."""
+    connection = UnixConnection(session.socket, 60)
+    try:
+        text = None if body is None else json.dumps(body)
+        sent = {"Authorization": f"token {request.token}"} if headers is None else headers
+        connection.request(method, request.base_url + path, text, sent)
+        response = connection.getresponse()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+    finally:
+        connection.close()
 
 
 class Notebook:
