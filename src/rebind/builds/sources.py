@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -44,6 +45,9 @@ exec "$@"
 """
 
 
+Fetch = Callable[[Package, Say, threading.Event], Path]
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """What a build of a source package is given."""
@@ -52,6 +56,7 @@ class Workshop:
     date: datetime
     egress: Path | None
     limits: Limits
+    stop: threading.Event
     old_way: Callable[[Path], None]
     """Fills a directory with an environment (`srv/`) of the lock's wheels."""
 
@@ -92,23 +97,22 @@ def uv_mount() -> Bind:
 class Sources:
     """Builds source packages; each once for a Python and a date."""
 
-    def __init__(self, store: Store, fetch: Callable[[Package], Path]) -> None:
+    def __init__(self, store: Store, fetch: Fetch) -> None:
         self._store, self._fetch = store, fetch
 
     def wheel(self, package: Package, workshop: Workshop, say: Say) -> tuple[Path, str]:
         """The wheel and its sha256. Raises BuildError, NetworkError, DiskError, SandboxError."""
         facts = [FORMAT, package.sha256 or package.url, workshop.interpreter.version, workshop.index_url]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-        with self._store.making("built", digest, say) as making:
+        with self._store.making("built", digest, say, workshop.stop) as making:
             place = making.found or self._build(package, workshop, making, say)
         (wheel,) = place.glob("*.whl")
         return wheel, (place / "sha256").read_text()
 
     def _build(self, package: Package, workshop: Workshop, making: Making, say: Say) -> Path:
-        source = None if _is_checkout(package) else self._fetch(package)
+        source = None if _is_checkout(package) else self._fetch(package, say, workshop.stop)
         say(f"Building {package.name} {package.version} from source")
-        outcome = Outcome(0, ())
-        first: Outcome | None = None
+        tried: list[Outcome] = []
         for way in (_modern, _old):
             if way is _modern and workshop.interpreter.minor in UNKNOWN_TO_UV:
                 continue
@@ -116,19 +120,18 @@ class Sources:
             out.mkdir()
             if self._store.owner is not None:
                 os.chown(out, self._store.owner, self._store.owner)
-            outcome = self._try(package, source, workshop, making, out, way, say)
+            tried.append(self._try(package, source, workshop, making, out, way))
             found = _wheels(out)
-            if outcome.code == 0 and len(found) == 1:
+            if tried[-1].code == 0 and len(found) == 1:
                 return _keep(making, found[0])
-            first = first or outcome
         raise failed(
             f"Building {package.name} {package.version} from its source",
-            outcome if outcome.code else first or outcome,
+            Outcome(tried[0].code, tuple(line for outcome in tried for line in outcome.last)),
             f"Ask for a version of {package.name} that has a wheel for Python {workshop.interpreter.minor}.",
         )
 
     def _try(
-        self, package: Package, source: Path | None, workshop: Workshop, making: Making, out: Path, way: Way, say: Say
+        self, package: Package, source: Path | None, workshop: Workshop, making: Making, out: Path, way: Way
     ) -> Outcome:
         place = making.work / f"environment-{way.__name__}"
         mounts, build = way(workshop, place)
@@ -147,7 +150,16 @@ class Sources:
         name = f"Building {package.name}"
         argv = _command(package, source, build)
         # Pages of compiler lines help nobody while all is well; the last ones are told if it fails.
-        return run_step(confinement, argv, say=silent, written=out, hold=making.fd, timeout=TIMEOUT, name=name)
+        return run_step(
+            confinement,
+            argv,
+            say=silent,
+            written=out,
+            hold=making.fd,
+            timeout=TIMEOUT,
+            name=name,
+            stop=workshop.stop,
+        )
 
 
 def _wheels(out: Path) -> list[Path]:

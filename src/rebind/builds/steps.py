@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rebind.builds.store import Say, full
+from rebind.builds.store import Say, StoppedError, full
 from rebind.errors import BuildError, DeadlineError, ScriptError
 from rebind.sandbox import Confinement
 
-LAST_LINES = 40
+LAST_LINES = 60
 LEAST_FREE = 64 << 20  # of the disk: below it a failure is the disk's
 LOOK_EVERY = 1.0
+TICK = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,20 @@ class Outcome:
 
 
 def run_step(
-    confinement: Confinement, argv: Sequence[str], *, say: Say, written: Path, hold: int, timeout: float, name: str
+    confinement: Confinement,
+    argv: Sequence[str],
+    *,
+    say: Say,
+    written: Path,
+    hold: int,
+    timeout: float,
+    name: str,
+    stop: threading.Event | None = None,
 ) -> Outcome:
     """Runs one command. `written`: where it can write on our disk, watched for `limits.disk`; `hold`: a descriptor that
-    stays open as long as the sandbox lives; `name`: what it is, for messages ("postBuild").
+    stays open as long as the sandbox lives; `name`: what it is, for messages ("postBuild"); `stop` ends it.
 
-    Raises ScriptError (too long, too much), DiskError, SandboxError.
+    Raises ScriptError (too long, too much), DiskError, SandboxError, StoppedError.
     """
     from rebind.sandbox import run
 
@@ -50,7 +59,8 @@ def run_step(
         last.append(line)
         say(line)
 
-    with _watching(written, confinement.limits.disk, hold) as watch:
+    stop = stop or threading.Event()
+    with _watching(written, confinement.limits.disk, hold, stop) as watch:
         try:
             code = run(confinement, argv, on_line=on_line, timeout=timeout, keep_fds=(hold,))
         except DeadlineError as error:
@@ -59,6 +69,8 @@ def run_step(
                 remedy="Make it shorter, or raise the limit for builds.",
                 detail="\n".join(last),
             ) from error
+    if stop.is_set():
+        raise StoppedError(f"{name} was stopped.")
     if watch.exceeded:
         raise ScriptError(
             f"{name} wrote more than the {watch.limit / 1e6:.0f} MB that a build may have.",
@@ -73,35 +85,36 @@ def run_step(
 class _Watch:
     """Looks at the size of a tree from time to time and ends what writes it when it is too large."""
 
-    def __init__(self, path: Path, limit: int, hold: int) -> None:
+    def __init__(self, path: Path, limit: int, hold: int, stopped: threading.Event) -> None:
         self.limit = limit
         self.exceeded = False
-        self._path, self._hold = path, hold
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="rebind-disk", daemon=True)
+        self._path, self._hold, self._stopped = path, hold, stopped
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="rebind-watch", daemon=True)
 
     def start(self) -> None:
-        if self.limit:
-            self._thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._done.set()
+        self._thread.join()
 
     def _look(self) -> None:
-        pause = LOOK_EVERY
-        while not self._stop.wait(pause):
-            began = time.monotonic()
-            if size_of(self._path) > self.limit:
-                self.exceeded = True
+        due = time.monotonic() + LOOK_EVERY
+        while not self._done.wait(TICK):
+            if self._stopped.is_set():
                 _end_holders(self._hold)
-            pause = max(LOOK_EVERY, 5 * (time.monotonic() - began))
+            elif self.limit and time.monotonic() > due:
+                began = time.monotonic()
+                if size_of(self._path) > self.limit:
+                    self.exceeded = True
+                    _end_holders(self._hold)
+                due = time.monotonic() + max(LOOK_EVERY, 5 * (time.monotonic() - began))
 
 
 @contextlib.contextmanager
-def _watching(path: Path, limit: int | None, hold: int) -> Iterator[_Watch]:
-    watch = _Watch(path, limit or 0, hold)
+def _watching(path: Path, limit: int | None, hold: int, stopped: threading.Event) -> Iterator[_Watch]:
+    watch = _Watch(path, limit or 0, hold, stopped)
     watch.start()
     try:
         yield watch
