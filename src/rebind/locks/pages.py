@@ -7,7 +7,6 @@ JSON index (PEP 691) ready to be sent, so a page as of a date is the join of its
 from __future__ import annotations
 
 import json
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from packaging.utils import canonicalize_name
 
 from rebind.locks.repair import repair_specifiers
+from rebind.locks.whole import write_whole
 
 FORMAT = 1
 UNTIMED = float("inf")
@@ -208,11 +208,7 @@ class Pages:
             size = "" if file.size is None else str(file.size)
             fields = (str(file.uploaded), file.name, file.url, file.sha256, size, file.version)
             rows.append("\t".join((*fields, json.dumps(file.requires_python), json.dumps(file.yanked), line)))
-        path = self.path(page.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{page.name}.{os.getpid()}")
-        draft.write_text("\n".join(rows) + "\n")
-        draft.replace(path)
+        write_whole(self.path(page.name), "\n".join(rows) + "\n")
 
 
 def _page(name: str, facts: dict[str, object], rows: list[list[str]]) -> Page:

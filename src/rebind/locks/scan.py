@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rebind.locks.whole import write_whole
 from rebind.values import Interpreter
 
 _NAME = re.compile(r"python(2\.7|3\.\d{1,2})\Z")
@@ -84,7 +85,7 @@ def scan(places: Places, cache: Path) -> tuple[Interpreter, ...]:
         if interpreter is not None:
             found.setdefault(interpreter.prefix, interpreter)
     if answers != known:
-        _write(cache, answers)
+        write_whole(cache, json.dumps(answers))
     return tuple(found.values())
 
 
@@ -131,10 +132,3 @@ def _read(cache: Path) -> dict[str, list[str]]:
         return {str(path): [str(part) for part in answer] for path, answer in data.items() if len(answer) == 4}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
-
-
-def _write(cache: Path, answers: dict[str, list[str]]) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    draft = cache.with_name(f"{cache.name}.{os.getpid()}")
-    draft.write_text(json.dumps(answers))
-    draft.replace(cache)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from rebind.errors import LockError
 from rebind.locks.index import date_label
 from rebind.locks.pylock import read_pylock, write_pylock
+from rebind.locks.whole import write_whole
 from rebind.values import Interpreter, LockedPlan
 
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\.toml\Z")
@@ -44,11 +44,7 @@ class Shelf:
         return locked
 
     def write(self, when: datetime, locked: LockedPlan) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(when)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(write_pylock(locked))
-        draft.replace(path)
+        write_whole(self._path(when), write_pylock(locked))
 
     def dates(self) -> list[datetime]:
         """Dates for which there is a lock."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import time
 from collections import OrderedDict
 from dataclasses import replace
@@ -16,6 +15,7 @@ import aiohttp
 from rebind.locks.pages import File, Page, Pages, make_page, parse_json
 from rebind.locks.upstream_html import parse_html
 from rebind.locks.wheel_header import wheel_metadata
+from rebind.locks.whole import write_whole
 
 FRESH = 600.0
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.3"
@@ -133,7 +133,7 @@ class Upstream:
             else:
                 raise UpstreamError(f"{urlsplit(file.url).hostname} answered {status} for {file.name}.metadata")
             if found is not None:
-                await asyncio.to_thread(_keep, path, found)
+                await asyncio.to_thread(write_whole, path, found)
         return found
 
     def metadata_path(self, file: File) -> Path:
@@ -190,10 +190,3 @@ async def _body(response: aiohttp.ClientResponse, largest: int) -> bytes:
 
 def _short(error: BaseException) -> str:
     return (str(error) or type(error).__name__).split("\n")[0][:200]
-
-
-def _keep(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(data)
-    draft.replace(path)
