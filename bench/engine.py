@@ -135,11 +135,14 @@ class Hub:
             [REBIND, "serve", "--port", "0", "--json", "--data", self._data],
             env=measure.environ(**variables),
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=(self._data / "bench-hub.log").open("w"),
             text=True,
         )
         assert self._process.stdout is not None
-        self._port = urlsplit(json.loads(self._process.stdout.readline())["url"]).port or 0
+        announced = self._process.stdout.readline()
+        if not announced:
+            raise measure.Failed((self._data / "bench-hub.log").read_text()[-2000:])
+        self._port = urlsplit(json.loads(announced)["url"]).port or 0
         return self
 
     def __exit__(self, *_: object) -> None:
