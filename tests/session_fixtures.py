@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from websockets.sync.client import unix_connect
@@ -59,19 +59,32 @@ def _fill_server(place: Path) -> None:
 
 
 def _fill_environment(place: Path) -> None:
-    prefix = place / NB_PREFIX.lstrip("/")
-    _uv("venv", "-p", str(PYTHON.executable), str(prefix))
-    _uv("pip", "install", "--link-mode", "copy", "-p", str(prefix / "bin/python"), *KERNEL.split())
-    python = prefix / "bin/python"
-    python.unlink()
-    python.symlink_to(PYTHON.inside)
-    home = os.path.dirname(PYTHON.inside)  # noqa: PTH120
-    (prefix / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\n")
-    spec = prefix / "share/jupyter/kernels/python3/kernel.json"
+    _install(place, KERNEL)
+    spec = place / NB_PREFIX.lstrip("/") / "share/jupyter/kernels/python3/kernel.json"
     spec.write_text(json.dumps(json.loads(spec.read_text()) | {"argv": [
         f"{NB_PREFIX}/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"
     ]}))  # fmt: skip
     own(place)
+
+
+def _fill_joined(place: Path) -> None:
+    _install(place, f"{SERVER} {KERNEL}")
+    own(place)
+
+
+def _install(place: Path, packages: str) -> None:
+    """As builds make it: its paths are those inside a session."""
+    prefix = place / NB_PREFIX.lstrip("/")
+    _uv("venv", "-p", str(PYTHON.executable), str(prefix))
+    _uv("pip", "install", "--link-mode", "copy", "-p", str(prefix / "bin/python"), *packages.split())
+    python = prefix / "bin/python"
+    python.unlink()
+    python.symlink_to(PYTHON.inside)
+    home = PurePosixPath(PYTHON.inside).parent
+    (prefix / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\n")
+    for script in (prefix / "bin").iterdir():
+        if script.is_file() and not script.is_symlink():
+            script.write_bytes(script.read_bytes().replace(str(prefix).encode(), NB_PREFIX.encode()))
 
 
 def own(place: Path) -> None:
@@ -93,6 +106,12 @@ def server() -> Path:
 def environment() -> Environment:
     """A kernel environment with ipykernel."""
     return Environment("e" * 64, _once("kernel", _fill_environment), PYTHON)
+
+
+@pytest.fixture(scope="session")
+def joined() -> Environment:
+    """An environment that holds its own server."""
+    return Environment("f" * 64, _once("joined", _fill_joined), PYTHON, joined=True)
 
 
 @pytest.fixture
