@@ -61,6 +61,7 @@ class Exchange:
         self._waiting: list[bytes] = []  # for the target, until it is connected
         self._body: Body | None = None  # of the answer, once its head was passed on
         self._chunked = False
+        self._out: list[bytes] = []  # for the client: what came at once leaves in one piece
         self._sent_all = request.length == 0
         self._reused = False
         self._over = False
@@ -119,6 +120,7 @@ class Exchange:
         target = self._end()
         if target is not None:
             target.close()
+        self.flush()
         if self._body is None:
             self._client.refuse(refusal)
         else:
@@ -177,7 +179,7 @@ class Exchange:
         head, self._chunked = answer_head(answer, self._request, body, close=close, prefix=prefix)
         if answer.status >= 200:
             self._body = body
-        self._client.write(head)
+        self._out.append(head)
         return body
 
     def _upgrade(self, answer: Answer) -> Body | None:
@@ -185,17 +187,24 @@ class Exchange:
             raise BadMessage("an upgrade that nobody asked for")
         head, _ = answer_head(answer, self._request, UntilClose(), close=False)
         self._body = UntilClose()
-        self._client.write(head)
+        self._out.append(head)
         self._client.relay()
         return None
 
     def on_payload(self, payload: bytes) -> None:
         self._touch()
-        self._client.write(chunk(payload) if self._chunked else payload)
+        self._out.append(chunk(payload) if self._chunked else payload)
+
+    def flush(self) -> None:
+        if self._out:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out.clear()
+            self._client.write(data)
 
     def on_end(self, reusable: bool) -> None:
         if self._chunked:
-            self._client.write(END)
+            self._out.append(END)
+        self.flush()
         target = self._end()
         if target is not None:
             if reusable and self._sent_all:
@@ -211,7 +220,8 @@ class Exchange:
         self._target = None
         if isinstance(self._body, UntilClose):
             if self._chunked:
-                self._client.write(END)
+                self._out.append(END)
+            self.flush()
             self._end()
             self._client.finish(self._chunked and self._request.keep_alive and self._sent_all)
         elif self._reused and self._body is None and not self._over:

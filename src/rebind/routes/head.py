@@ -55,14 +55,23 @@ class Head:
 
     version: str
     fields: list[Field]
+    _values: dict[bytes, list[bytes]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._values = {}
+        for name, value in self.fields:
+            self._values.setdefault(name.lower(), []).append(value)
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of a field; `name` in lower case."""
-        return [value for key, value in self.fields if key.lower() == name]
+        return self._values.get(name, [])
 
     def tokens(self, name: bytes) -> set[bytes]:
         """The comma-separated words of a field, in lower case."""
-        words = b",".join(self.values(name)).lower().split(b",")
+        values = self._values.get(name)
+        if not values:
+            return set()
+        words = b",".join(values).lower().split(b",")
         return {word.strip() for word in words} - {b""}
 
 

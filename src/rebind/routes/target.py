@@ -22,6 +22,9 @@ class Listener(Protocol):
 
     def on_payload(self, payload: bytes) -> None: ...
 
+    def flush(self) -> None:
+        """All that came at once was told."""
+
     def on_end(self, reusable: bool) -> None:
         """The answer is whole."""
 
@@ -72,9 +75,12 @@ class Target(asyncio.Protocol):
             self.close()  # nothing was asked: what comes now would be taken for the answer to the next request
         elif self._relay:
             self.listener.on_payload(data)
+            self.listener.flush()
         else:
             try:
                 self._read(data)
+                if self.listener is not None:
+                    self.listener.flush()
             except (BadMessage, FramingError):
                 listener = self.listener
                 self.close()
