@@ -78,7 +78,7 @@ def test_a_cookie_does_nothing_from_another_origin(engine: ProcessEngine, make_r
     request = make_request("closed")
     session = engine.start(request, quiet)
     host = {"Host": "hub.example"}
-    _, headers, _ = ask(session, request, f"lab?token={request.token}", headers=host)
+    _, headers, _ = ask(session, request, f"api/contents?token={request.token}", headers=host)
     cookie = host | {"Cookie": headers["set-cookie"].split(";")[0]}
     assert ask(session, request, "api/kernels", headers=cookie)[0] == 200
     status, headers, _ = ask(session, request, "api/kernels", headers=cookie | {"Origin": ORIGIN})
