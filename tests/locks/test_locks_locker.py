@@ -154,6 +154,11 @@ def test_the_kernels_setuptools_are_those_of_the_day(lock: Locking, upstream: Up
     assert versions(lock("pip"))["setuptools"] == "1.0"
 
 
+def test_a_repository_may_want_newer_setuptools_than_the_day_had(lock: Locking, upstream: Upstream) -> None:
+    upstream.add("setuptools", "40.8", "2019-02-01T00:00:00Z")
+    assert versions(lock("setuptools>=40"))["setuptools"] == "40.8"
+
+
 def test_a_stated_python_that_is_not_here(locker: Locker, tmp_path: Path) -> None:
     plan = Plan(python=PythonNeed("3.7" if HERE != "3.7" else "3.8", stated_in="runtime.txt"))
     with pytest.raises(InterpreterError, match=r"runtime\.txt"):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from rebind.errors import LockError, NetworkError
@@ -128,7 +129,7 @@ class Locker:
 
     def _resolved(self, question: Question, task: _Task) -> LockedPlan:
         """Resolve; a pin newer than the date moves the date, a concern with the server joins the environments."""
-        question = replace(question, needs=self._tools_of_the_day(question))
+        asked, question = question, replace(question, needs=self._tools_of_the_day(question))
         warnings: list[str] = []
         try:
             packages = self._ask(question, task, warnings)
@@ -136,7 +137,8 @@ class Locker:
             later = self._later(question)
             if later is None:
                 raise
-            question = replace(question, when=later[0])
+            question = replace(asked, when=later[0])
+            question = replace(question, needs=self._tools_of_the_day(question))
             warnings.append(
                 f"{', '.join(later[1])} was published later than the date: packages are taken "
                 f"as of {later[0]:%Y-%m-%d %H:%M UTC}."
@@ -169,7 +171,9 @@ class Locker:
             return question.needs
         when = question.when.timestamp()
         self._client.changed(BUILD_TOOLS, when, when)
-        lines = [self._tool(line, when) if line in BUILD_TOOLS else line for line in question.needs.lines]
+        named = {canonicalize_name(found.name) for found in question.needs.requirements() if found.specifier}
+        bare = set(BUILD_TOOLS) - named  # the repository's own word counts for more
+        lines = [self._tool(line, when) if line in bare else line for line in question.needs.lines]
         return replace(question.needs, lines=tuple(lines))
 
     def _tool(self, name: str, when: float) -> str:

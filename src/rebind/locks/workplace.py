@@ -7,8 +7,9 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,6 +69,7 @@ class Workplace:
         """A folder for one run, on the file system of the data."""
         parent = self.data / "locks" / "tmp"
         parent.mkdir(parents=True, exist_ok=True)
+        _sweep(parent)
         desk = Path(tempfile.mkdtemp(dir=parent))
         try:
             yield desk
@@ -141,6 +143,14 @@ class Workplace:
         for place, folders, files in os.walk(folder):
             for name in ("", *folders, *files):
                 os.chown(Path(place, name), self.owner, self.owner, follow_symlinks=False)
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what a killed process left behind: no run lasts a day."""
+    for left in parent.iterdir():
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 86400:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def too_slow(question: Question) -> LockError:
