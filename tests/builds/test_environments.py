@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -254,10 +255,10 @@ print("DONE", environment.path, flush=True)
 """
 
 
-def building(store: Store, locked: LockedPlan) -> subprocess.Popen[bytes]:
+def building(store: Store, locked: LockedPlan, code: str = BUILD) -> subprocess.Popen[bytes]:
     import pickle
 
-    argv = [sys.executable, "-c", BUILD, str(store.path)]
+    argv = [sys.executable, "-c", code, str(store.path)]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdin
     process.stdin.write(pickle.dumps((locked, interpreter())))
@@ -323,3 +324,40 @@ def test_an_interpreter_of_another_minor_gets_its_own_wheels(served: Served, bui
         f"cp{MINOR.replace('.', '')}",
         "-cp399"[1:],
     }
+
+
+INTERRUPTED = """
+import pickle, signal, sys, threading, time
+from pathlib import Path
+from rebind.builds import Builder, Store
+locked, interpreter = pickle.load(sys.stdin.buffer)
+builder = Builder(store=Store(Path(sys.argv[1])), egress=None, proxy_url=None)
+try:
+    builder.build(locked, interpreter, lambda event: print(event.message, end="", flush=True))
+except KeyboardInterrupt:
+    print("INTERRUPTED", len(list(builder.store.path.glob("tmp/*"))), flush=True)
+"""
+
+
+def test_interrupted_it_ends_at_once_and_leaves_nothing(served: Served, store: Store) -> None:
+    """Also in the middle of a download that would take for ever."""
+    slow = served.add("slow", data=wheel_bytes("slow", files={"x": os.urandom(2_000_000)}))
+    served.slow = True
+    process = building(store, lock((slow, served.add("tiny"))), INTERRUPTED)
+    while not served.asked:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout
+    said = process.stdout.read().decode()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert said.endswith("INTERRUPTED 0\n")
+
+
+def test_a_failure_does_not_wait_for_the_others(served: Served, builder: Builder) -> None:
+    slow = served.add("slow", data=wheel_bytes("slow", files={"x": os.urandom(2_000_000)}))
+    bad = served.add("bad", data=b"bad")
+    served.slow = True
+    with pytest.raises(BuildError, match=r"bad-1.0-py3-none-any.whl cannot be installed"):
+        prefix_of(builder, slow, bad)

@@ -127,8 +127,8 @@ def test_any_language(overlaid: Overlaid, report: Lines) -> None:
 
 def test_failure_is_said_with_its_last_lines(overlaid: Overlaid, tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match="postBuild ended with code 3") as caught:
-        overlaid("for i in $(seq 50); do echo line$i; done; exit 3")
-    assert caught.value.detail.splitlines()[-1] == "line50"
+        overlaid("for i in $(seq 200); do echo line$i; done; exit 3")
+    assert caught.value.detail.splitlines()[-1] == "line200"
     assert len(caught.value.detail.splitlines()) == steps.LAST_LINES
     assert caught.value.remedy
     assert list((tmp_path / "store/tmp").iterdir()) == []

@@ -8,6 +8,7 @@ import io
 import platform
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +97,7 @@ class Served:
         self.fail: list[int] = []
         self.redirects: dict[str, str] = {}
         self.ranges = True
+        self.slow = False
         self.url = ""
 
     def add(self, name: str = "tiny", version: str = "1.0", data: bytes | None = None) -> Package:
@@ -141,18 +143,28 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
             return
+        while self.served.slow and len(data) > 100_000:
+            self.wfile.write(data[:1000])
+            data = data[1000:]
+            time.sleep(0.05)
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that go away in the middle are part of the tests."""
+
+
 @contextmanager
 def serving() -> Iterator[Served]:
     served = Served()
     handler = type("Handler", (_Handler,), {"served": served})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     served.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

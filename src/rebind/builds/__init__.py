@@ -5,6 +5,7 @@ What only a real build needs is imported when it begins: most launches find ever
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,14 +93,15 @@ class Builder:
         def old_way(place: Path) -> None:
             self._environments.fill(locked, interpreter, place, silent)
 
-        workshop = Workshop(interpreter, locked.date, self._egress, self._limits, old_way)
+        stop = threading.Event()
+        workshop = Workshop(interpreter, locked.date, self._egress, self._limits, stop, old_way)
 
         def obtain(package: Package) -> tuple[Path, str]:
             if package.is_wheel:
-                return downloads.fetch(package, say), package.sha256
+                return downloads.fetch(package, say, stop), package.sha256
             return sources.wheel(package, workshop, say)
 
-        return Wheels(self.store, obtain)
+        return Wheels(self.store, obtain, stop)
 
 
 def saying(report: Report) -> Say:

@@ -14,6 +14,7 @@ from rebind.errors import BuildError
 USER_AGENT = "rebind"
 TIMEOUT = 30.0
 MAX_REDIRECTS = 5
+SMALL = 1 << 16
 
 
 def shown(url: str) -> str:
@@ -31,12 +32,19 @@ class Response:
         self._answer = connection.getresponse()
         self.status = self._answer.status
         self.length = self._answer.length
-        self.read = self._answer.read
+        self.read = self._answer.read1  # what has come, so that a slow server can be given up at any time
 
     def header(self, name: str) -> str:
         return self._answer.getheader(name) or ""
 
+    def skip(self) -> None:
+        """Reads a short body for nothing, to keep the connection."""
+        if self.length is not None and self.length < SMALL:
+            self._answer.read()
+
     def close(self) -> None:
+        if self._answer.length == 0:
+            self._answer.read()  # read1 does not notice the end
         if self._answer.isclosed() and not self._answer.will_close:
             self._client.keep(self._key, self._connection)
         else:
@@ -59,7 +67,7 @@ class Client:
             response = self._request(url, headers or {})
             if response.status not in (301, 302, 303, 307, 308):
                 return response
-            response.read()
+            response.skip()
             response.close()
             url = urljoin(url, response.header("Location"))
         raise BuildError(f"{shown(url)} redirects without end.")

@@ -7,12 +7,11 @@ import hashlib
 import re
 import shutil
 import threading
-import time
 from pathlib import Path
 from typing import BinaryIO
 
 from rebind.builds.connections import Broken, Client, Response, shown
-from rebind.builds.store import Say, Store, full, room, silent
+from rebind.builds.store import Say, StoppedError, Store, full, room, silent
 from rebind.errors import BuildError, NetworkError
 from rebind.values import Package
 
@@ -34,29 +33,30 @@ class Downloads:
         self._pause = pause
         self._turn = threading.BoundedSemaphore(CONNECTIONS)
 
-    def fetch(self, package: Package, say: Say = silent) -> Path:
-        """The package's file. Raises BuildError (hash, size, gone), NetworkError, DiskError."""
+    def fetch(self, package: Package, say: Say = silent, stop: threading.Event | None = None) -> Path:
+        """The package's file. Raises BuildError (hash, size, gone), NetworkError, DiskError, StoppedError."""
+        stop = stop or threading.Event()
         if not _SHA256.fullmatch(package.sha256):
             raise BuildError(f"{package.name} has no sha256 in the lock.", remedy="Lock it again.")
         if not _FILENAME.fullmatch(package.filename):
             raise BuildError(f"{package.filename!r} of {package.name} is not a file name.")
-        with self._store.making("downloads", package.sha256, say) as making:
+        with self._store.making("downloads", package.sha256, say, stop) as making:
             if making.found:
                 return _only_file(making.found)
             with self._turn:
-                self._download(package, making.work / package.filename, say)
+                self._download(package, making.work / package.filename, say, stop)
             return making.keep() / package.filename
 
     def close(self) -> None:
         self._client.close()
 
-    def _download(self, package: Package, into: Path, say: Say) -> None:
+    def _download(self, package: Package, into: Path, say: Say, stop: threading.Event) -> None:
         if package.size and package.size > shutil.disk_usage(into.parent).free:
             raise full(into.parent, package.size)
         if package.size and package.size >= SAID_ALONE:
             say(f"Downloading {package.filename} ({package.size / 1e6:.1f} MB)")
         with room(self._store.path, package.size), into.open("wb") as stream:
-            digest = _Transfer(self._client, package, stream, self._pause).run()
+            digest = _Transfer(self._client, package, stream, self._pause, stop).run()
         if digest != package.sha256:
             raise BuildError(
                 f"{package.filename} from {shown(package.url)} is not the file that was locked: its sha256 is {digest},"
@@ -68,8 +68,8 @@ class Downloads:
 class _Transfer:
     """One file, over as many connections as it takes: what has arrived is not asked for again."""
 
-    def __init__(self, client: Client, package: Package, stream: BinaryIO, pause: float) -> None:
-        self.client, self.package, self.stream, self.pause = client, package, stream, pause
+    def __init__(self, client: Client, package: Package, stream: BinaryIO, pause: float, stop: threading.Event) -> None:
+        self.client, self.package, self.stream, self.pause, self.stop = client, package, stream, pause, stop
         self.hash = hashlib.sha256()
         self.got = 0
 
@@ -86,7 +86,7 @@ class _Transfer:
                 if "403" in str(error) and "unnel" in str(error):
                     raise self._refused() from error
                 reason = error
-            time.sleep(self.pause * 2**attempt if self.got == before else 0)
+            self.stop.wait(self.pause * 2**attempt if self.got == before else 0)
         raise NetworkError(
             f"{self.package.filename} could not be downloaded from {shown(self.package.url)}: {reason}.",
             remedy="Check the network connection and try again; what was fetched is kept.",
@@ -123,6 +123,8 @@ class _Transfer:
         expected = None if response.length is None else self.got + response.length
         limit = self.package.size or MAX_SIZE
         while chunk := response.read(CHUNK):
+            if self.stop.is_set():
+                raise StoppedError("The download was stopped.")
             self.got += len(chunk)
             if self.got > limit:
                 raise BuildError(f"{self.package.filename} is larger than the {limit} bytes that it may have.")

@@ -43,6 +43,10 @@ LEASE = 120.0
 SETTLE_AFTER = 90.0
 
 
+class StoppedError(BuildError):
+    """Another part of the same build failed or was interrupted; that one's error is the one to show."""
+
+
 def silent(line: str) -> None:
     """A `Say` for those who do not want to know."""
 
@@ -156,11 +160,13 @@ class Store:
         return place if mark in (_SETTLED, boot()) else None
 
     @contextlib.contextmanager
-    def making(self, kind: str, digest: str, say: Say = silent) -> Iterator[Making]:
-        """One maker per entry over all processes and threads; the others wait and then find it."""
+    def making(
+        self, kind: str, digest: str, say: Say = silent, stop: threading.Event | None = None
+    ) -> Iterator[Making]:
+        """One maker per entry over all processes and threads; the others wait (until `stop`) and then find it."""
         self.start()
         self.place(kind, digest)
-        with self._lock(f"{kind}-{digest}", say):
+        with self._lock(f"{kind}-{digest}", say, stop or threading.Event()):
             found = self.find(kind, digest)
             if found:
                 yield Making(self, kind, digest, found)
@@ -291,7 +297,7 @@ class Store:
             threading.Thread(target=self.settle, name="rebind-settle", daemon=True).start()
 
     @contextlib.contextmanager
-    def _lock(self, name: str, say: Say) -> Iterator[None]:
+    def _lock(self, name: str, say: Say, stop: threading.Event) -> Iterator[None]:
         path = self.path / "locks" / name
         began, said = time.monotonic(), False
         while True:
@@ -304,7 +310,8 @@ class Store:
             if not said and time.monotonic() - began > WAIT_UNSAID:
                 say(f"Waiting for another build, which is making {name[:32]}")
                 said = True
-            time.sleep(0.02)
+            if stop.wait(0.02):
+                raise StoppedError("The build was stopped.")
         try:
             yield
         finally:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
 from rebind.builds import compiler, unpack
-from rebind.builds.store import Say, Store, full, room
+from rebind.builds.store import Say, StoppedError, Store, full, room
 from rebind.builds.workers import CPUS, Pool, WorkerDiedError
 from rebind.errors import BuildError
 from rebind.values import NB_PREFIX, Interpreter, Package
@@ -47,10 +48,11 @@ def wheel_key(sha256: str, interpreter: Interpreter) -> str:
 
 
 class Wheels:
-    """Makes unpacked wheels. `obtain` gives the file of a package (downloaded, or built from source)."""
+    """Makes unpacked wheels. `obtain` gives the file of a package (downloaded, or built from source); it ends early
+    once `stop` is set, which is done when one of them fails or the caller is interrupted."""
 
-    def __init__(self, store: Store, obtain: Obtain) -> None:
-        self._store, self._obtain = store, obtain
+    def __init__(self, store: Store, obtain: Obtain, stop: threading.Event) -> None:
+        self._store, self._obtain, self._stop = store, obtain, stop
 
     def prepare(self, packages: Sequence[Package], interpreter: Interpreter, say: Say) -> tuple[Wheel, ...]:
         """All packages as unpacked wheels, in the same order. Raises BuildError, NetworkError, DiskError."""
@@ -58,7 +60,8 @@ class Wheels:
         missing = [package for package in packages if not found.get(package)]
         made: dict[Package, Wheel] = {}
         if missing:
-            made = _Preparation(self._store, self._obtain, interpreter, say, len(missing)).run(missing)
+            unpackers = len(missing) > HERE_AT_MOST
+            made = _Preparation(self._store, self._obtain, interpreter, say, self._stop, unpackers).run(missing)
         return tuple(found.get(package) or made[package] for package in packages)
 
     def missing(self, packages: Sequence[Package], interpreter: Interpreter) -> list[Package]:
@@ -75,9 +78,17 @@ class Wheels:
 class _Preparation:
     """One run over the wheels that are not in the store."""
 
-    def __init__(self, store: Store, obtain: Obtain, interpreter: Interpreter, say: Say, count: int) -> None:
-        self.store, self.obtain, self.interpreter, self.say = store, obtain, interpreter, say
-        self.unpackers = Pool([sys.executable, "-I", "-S", "-B", unpack.__file__]) if count > HERE_AT_MOST else None
+    def __init__(
+        self,
+        store: Store,
+        obtain: Obtain,
+        interpreter: Interpreter,
+        say: Say,
+        stop: threading.Event,
+        unpackers: bool,
+    ) -> None:
+        self.store, self.obtain, self.interpreter, self.say, self.stop = store, obtain, interpreter, say, stop
+        self.unpackers = Pool([sys.executable, "-I", "-S", "-B", unpack.__file__]) if unpackers else None
         self.compilers = Pool([str(interpreter.executable), "-E", "-s", "-S", "-B", compiler.__file__])
         self.compiling = ThreadPoolExecutor(CPUS)
 
@@ -90,20 +101,32 @@ class _Preparation:
                     for package in largest_first
                 }
                 try:
+                    wait(jobs.values(), return_when=FIRST_EXCEPTION)
+                    for job in sorted(jobs.values(), key=lambda job: not job.done()):
+                        job.result()  # raises what the first that failed raised
                     return {package: job.result() for package, job in jobs.items()}
-                except BaseException:
-                    _cancel(jobs.values())
-                    raise
+                except BaseException as error:
+                    self._cancel(jobs.values())
+                    raise _cause(error, jobs.values()) from None
         finally:
             self.compiling.shutdown(cancel_futures=True)
             self.compilers.close()
             if self.unpackers:
                 self.unpackers.close()
 
+    def _cancel(self, jobs: Iterable[Future[Wheel]]) -> None:
+        """Nobody waits for the rest: not for a large download, nor for a long build."""
+        self.stop.set()
+        for job in jobs:
+            job.cancel()
+        for pool in (self.unpackers, self.compilers):
+            if pool:
+                pool.close()
+
     def _one(self, package: Package) -> Wheel:
         file, sha256 = self.obtain(package)
         key = wheel_key(sha256, self.interpreter)
-        with self.store.making("wheels", key, self.say) as making:
+        with self.store.making("wheels", key, self.say, self.stop) as making:
             if making.found:
                 return _load(key, making.found, package)
             with room(self.store.path):
@@ -195,9 +218,12 @@ def _load(key: str, place: Path, package: Package) -> Wheel:
     return Wheel(key, place, package, unpack.Unpacked(**json.loads((place / "manifest.json").read_bytes())))
 
 
-def _cancel(jobs: Iterable[Future[Wheel]]) -> None:
-    for job in jobs:
-        job.cancel()
+def _cause(error: BaseException, jobs: Iterable[Future[Wheel]]) -> BaseException:
+    """The error that stopped the others, not one of the others'."""
+    if not isinstance(error, StoppedError):
+        return error
+    failures = [job.exception() for job in jobs if job.done() and not job.cancelled()]
+    return next((each for each in failures if each and not isinstance(each, StoppedError)), error)
 
 
 def disk_needed(packages: Iterable[Package]) -> int:

@@ -57,6 +57,11 @@ class Worker:
                 watch.cancel()
         return answer
 
+    def end(self) -> None:
+        """From another thread than the one that asks: its reading ends with the process."""
+        self._process.kill()
+        self._process.wait()
+
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
@@ -76,11 +81,14 @@ class Pool:
         for _ in range(size):
             self._free.put(None)
         self._all: list[Worker] = []
+        self._closed = False
 
     def ask(self, job: object, timeout: float | None = None) -> object:
         """The answer of the next free worker. Raises WorkerDiedError; the pool goes on with a new one."""
         worker = self._free.get()
         try:
+            if self._closed:
+                raise WorkerDiedError("The workers were stopped.")
             if worker is None:
                 worker = Worker(self._argv)
                 self._all.append(worker)
@@ -92,5 +100,7 @@ class Pool:
             self._free.put(worker)
 
     def close(self) -> None:
+        """Ends the workers, also those at work: who waits for an answer gets WorkerDiedError."""
+        self._closed = True
         for worker in self._all:
-            worker.close()
+            worker.end()
