@@ -135,6 +135,14 @@ class TestBuilding:
         assert "1000" in lines
         assert not any("REBIND" in line or "PATH=/root" in line for line in lines)
 
+    def test_a_failure_elsewhere_ends_it_at_once(self, served: Served, tmp_path: Path) -> None:
+        package = sdist(served, source_files("import time; time.sleep(100)"))
+        bad = served.add("bad", data=b"bad")
+        served.slow = True
+        with pytest.raises(BuildError, match="bad-1"):
+            builder_at(tmp_path).build(lock((package, bad)), interpreter(), Lines())
+        assert list((tmp_path / "store/tmp").iterdir()) == []
+
     def test_a_checkout_over_http(self, tmp_path: Path) -> None:
         """Git's simplest protocol from a server of this machine, which the egress policy has to allow."""
         work, bare = tmp_path / "work", tmp_path / "served" / "src.git"

@@ -123,6 +123,10 @@ class _Preparation:
             if pool:
                 pool.close()
 
+    def _check_going(self) -> None:
+        if self.stop.is_set():
+            raise StoppedError("The build was stopped.")
+
     def _one(self, package: Package) -> Wheel:
         file, sha256 = self.obtain(package)
         key = wheel_key(sha256, self.interpreter)
@@ -145,7 +149,11 @@ class _Preparation:
                 return unpack.unpack(*arguments)
             except unpack.BadWheel as error:
                 raise _bad(package, str(error)) from error
-        answer = self.unpackers.ask(arguments, JOB_TIMEOUT)
+        try:
+            answer = self.unpackers.ask(arguments, JOB_TIMEOUT)
+        except WorkerDiedError as error:
+            self._check_going()
+            raise _bad(package, "unpacking it takes too long or too much memory") from error
         assert isinstance(answer, dict)
         if "bad" in answer:
             raise _bad(package, answer["bad"])
@@ -167,6 +175,7 @@ class _Preparation:
         try:
             answer = self.compilers.ask(job, JOB_TIMEOUT)
         except WorkerDiedError:
+            self._check_going()
             self.say(f"Some of {files[0]} and {len(files) - 1} files after it could not be compiled")
             return [path for path in map(_compiled_name(self.interpreter), files) if (root / path).exists()]
         if isinstance(answer, dict):
