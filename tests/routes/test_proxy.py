@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import resource
+import socket
 import time
 from pathlib import Path
 
@@ -432,3 +433,11 @@ def test_stop_lets_a_running_request_end(make_stage) -> None:
         stage.do(stage.proxy.stop())
         stage.proxy = None
         assert read_answer(connection)[1] == b"done"
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement(stage: Stage) -> None:
+    with stage.connect() as connection:
+        connection.sendall(b"GET /user/a/ HTTP/1.1\r\nHost: h\r\n\r\n")
+        read_answer(connection)
+        (accepted,) = stage.proxy.connections
+        assert accepted._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -5,7 +5,9 @@ Plain ASGI, so that streams pass through untouched.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import suppress
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -36,7 +38,11 @@ class RawPath:
                 await PlainTextResponse("There is nothing here.", 404)(scope, receive, send)
                 return
             scope = {**scope, "path": "/" + path[len(self._base) :], "root_path": ""}
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:  # the server stops: end the streams that are open, watchers come back
+            with suppress(Exception):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Secure:

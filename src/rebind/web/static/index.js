@@ -5,6 +5,7 @@ const share = document.getElementById("share");
 const problem = document.getElementById("problem");
 const base = window.pageConfig.baseUrl;
 let asked = 0;
+let timer;
 
 function fields() {
   const query = new URLSearchParams(new FormData(form));
@@ -21,6 +22,7 @@ async function ask() {
 }
 
 async function update({ loud = false } = {}) {
+  clearTimeout(timer);
   const mine = ++asked;
   let found;
   try {
@@ -30,14 +32,13 @@ async function update({ loud = false } = {}) {
   }
   if (mine !== asked) return null; // somebody typed on meanwhile
   share.toggleAttribute("data-empty", !found.link);
-  problem.textContent = loud ? (found.message ?? "") : "";
+  if (loud || !found.message) problem.textContent = found.message ?? ""; // no scolding while somebody types
   if (!found.link) return null;
   for (const name of ["url", "markdown", "html", "rst"]) document.getElementById(`out-${name}`).value = found.link[name];
   document.getElementById("launch-link").href = found.link.url;
   return found.link;
 }
 
-let timer;
 form.addEventListener("input", () => {
   clearTimeout(timer);
   timer = setTimeout(update, 150);
