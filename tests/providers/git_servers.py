@@ -149,12 +149,15 @@ class _SmartHandler(http.server.BaseHTTPRequestHandler):
     def _lfs(self, body: bytes) -> None:
         kept = self.state.root / "lfs-files"
         if not self.path.endswith("/objects/batch"):
-            content = (kept / self.path.rsplit("/", 1)[-1]).read_bytes()
+            wanted = kept / self.path.rsplit("/", 1)[-1]
+            if not wanted.exists():
+                return self._answer("404 Not Found", {}, b"")
+            content = wanted.read_bytes()
             return self._answer("200 OK", {"Content-Type": "application/octet-stream"}, content)
         objects = []
-        for wanted in json.loads(body)["objects"]:
-            href = f"{self.state.url}/any/info/lfs/files/{wanted['oid']}"
-            objects.append({**wanted, "authenticated": True, "actions": {"download": {"href": href}}})
+        for one in json.loads(body)["objects"]:
+            href = f"{self.state.url}/any/info/lfs/files/{one['oid']}"
+            objects.append({**one, "authenticated": True, "actions": {"download": {"href": href}}})
         answer = json.dumps({"transfer": "basic", "objects": objects}).encode()
         return self._answer("200 OK", {"Content-Type": "application/vnd.git-lfs+json"}, answer)
 

@@ -199,9 +199,9 @@ class Access:
         if self.own_ssh:
             known += " ~/.ssh/known_hosts"
         else:
-            # -F stops the configuration of whoever runs the hub; without -i ssh would try that person's keys.
-            command += ["-F", "/dev/null", "-i", str(self.ssh_key or "/dev/null")]
-            options += ["IdentityAgent=none", "IdentitiesOnly=yes"]
+            # Neither the configuration nor the keys nor the agent of whoever runs the hub.
+            command += ["-F", "/dev/null"]
+            options += [f"IdentityFile={self.ssh_key or 'none'}", "IdentityAgent=none", "IdentitiesOnly=yes"]
         options.append(f"UserKnownHostsFile={known}")
         if self.proxy_url:
             options.append(f"ProxyCommand={shlex.quote(str(self.home / 'tunnel'))} %h %p")

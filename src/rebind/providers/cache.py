@@ -57,7 +57,8 @@ class Cache:
     def date(self, commit: str) -> datetime | None:
         """The date of a commit that was seen before."""
         with suppress(OSError, ValueError):
-            return moment((self.path / "dates" / commit).read_text())
+            text = (self.path / "dates" / commit).read_text()
+            return moment(text) if text.lstrip("-").isdigit() else None
         return None
 
     def branch(self, ref: str | None, commit: str) -> str:
@@ -90,14 +91,19 @@ class Cache:
         if known is not None:
             return known
         with self.locked(watch) as keep:
-            for source in (self._has("full", commit), self._has("one", commit)):
-                if source:
-                    return self._dated(source.git_dir, commit)
-            if (self.path / "history" / "HEAD").exists() and self._exists(self.path / "history", commit):
-                return self._dated(self.path / "history", commit)
-            asked = ("--depth=1", "--filter=tree:0")
-            store = self._mended("meta", commit, watch, keep, asked, "--filter=tree:0")
-            return self._dated(store, commit)
+            for store in (source.git_dir for kind in ("full", "one") if (source := self._has(kind, commit))):
+                if date := self._dated(store, commit):
+                    return date
+            history = self.path / "history"
+            if (history / "HEAD").exists() and (date := self._dated(history, commit)):
+                return date
+            for _ in range(2):
+                asked = ("--depth=1", "--filter=tree:0")
+                store = self._mended("meta", commit, watch, keep, asked, "--filter=tree:0")
+                if date := self._dated(store, commit):
+                    return date
+                self._drop(store)  # it was there, but cannot be read
+        raise RefNotFoundError(f"{commit} of {self.url.text} is no commit.", remedy="Give a branch or a commit.")
 
     def lookup(self, prefix: str, watch: Watch) -> str | None:
         """The one commit of any branch or tag whose id begins so. RefNotFoundError if several do."""
@@ -235,12 +241,11 @@ class Cache:
         store = self.path / kind
         return Source(store, kind == "full") if _has_ref(store, commit) else None
 
-    def _dated(self, store: Path, commit: str) -> datetime:
+    def _dated(self, store: Path, commit: str) -> datetime | None:
         text = commit_date(self.git, store, commit)
-        if text is None:
-            raise RefNotFoundError(f"{commit} of {self.url.text} is no commit.", remedy="Give a branch or a commit.")
-        _write(self.path / "dates" / commit, text)
-        return moment(text)
+        if text is not None:
+            _write(self.path / "dates" / commit, text)
+        return None if text is None else moment(text)
 
     def _made(self, kind: str, length: int) -> Path:
         store = self.path / kind

@@ -201,7 +201,8 @@ def _lfs_options(git: Git, into: Path, wanted: Wanted, lfs_config: bool) -> tupl
     elif not server:
         server = url.text
     kept = (f"lfs.storage={wanted.lfs}",) if wanted.lfs else ()
-    return (f"lfs.url={server}", *kept, "lfs.locksverify=false", "lfs.concurrenttransfers=4")
+    few = ("lfs.transfer.maxretries=2", "lfs.transfer.maxretrydelay=1", "lfs.concurrenttransfers=4")
+    return (f"lfs.url={server}", *kept, *few)
 
 
 def _stated_lfs(git: Git, into: Path, wanted: Wanted) -> str:
@@ -218,7 +219,7 @@ def _say_lfs(git: Git, into: Path, watch: Watch) -> None:
         return
     if not any("filter.lfs" in option for option in git.access.options()):
         text = "Warning: git-lfs is not installed here, so the files kept in Git LFS are only pointers.\n"
-        if watch.report:
+        if watch.report is not None:
             watch.report(Event(Phase.FETCHING, text))
         return
     with open(into / ".git" / "config", "a") as config:  # without it git in the session would see changed files

@@ -21,6 +21,13 @@ from rebind.providers.access import Access
 from rebind.providers.addresses import GitURL
 from rebind.values import Event, Phase, Report
 
+# Beside git waits a process for the end of its caller, which it notices by a pipe, and then ends the whole group: git
+# clears its half-made files away at SIGTERM, while its helpers may hang in a network that says nothing.
+_WATCHED = """
+(trap "" TERM; test -e "/dev/fd/$0" || exit 0; read -r _ <"/dev/fd/$0"
+ kill -TERM -$$; sleep 0.5; kill -KILL -$$) </dev/null >/dev/null 2>&1 &
+"$@"; code=$?; kill -KILL $!; wait $! 2>/dev/null; exit $code
+"""
 _KEPT = 64 * 1024
 _LONGEST = 512 * 2**20  # of what git may write: a stranger's server may list names without end
 _LINE_END = re.compile(rb"(?<=\n)|(?<=\r)(?=[^\n])")  # ssh ends its lines with both
@@ -83,8 +90,6 @@ class Call:
     options: tuple[str, ...] = ()
     """Further settings, `name=value`."""
     stdin: bytes | None = None
-    output: Path | None = None
-    """Write standard output there instead of keeping it."""
     keep: tuple[int, ...] = ()
     """Descriptors that git inherits: a lock is then held until git itself has ended."""
     watch: Watch | None = None
@@ -103,35 +108,40 @@ class Git:
         with tempfile.TemporaryFile() as given:
             given.write(call.stdin or b"")
             given.seek(0)
-            with open(call.output or os.devnull, "wb") as output:
-                process = self._start(call, given, output if call.output else None)
-                try:
-                    return self._follow(process, call.watch)
-                finally:
-                    _end(process)
+            lifeline, held = os.pipe()
+            try:
+                process = self._start(call, given, lifeline)
+            except BaseException:
+                os.close(held)
+                raise
+            finally:
+                os.close(lifeline)
+            try:
+                return self._follow(process, call.watch)
+            finally:
+                os.close(held)
+                _end(process)
 
-    def _start(self, call: Call, given: IO[bytes], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
-        command = [*_dying(), "git", "--no-pager", *self.access.options()]
+    def _start(self, call: Call, given: IO[bytes], lifeline: int) -> subprocess.Popen[bytes]:
+        path = shutil.which("git")
+        if path is None:
+            raise RepositoryError("The program git is not installed.", remedy="Install git (Debian: apt install git).")
+        command = ["/bin/sh", "-c", _WATCHED, str(lifeline), path, "--no-pager", *self.access.options()]
         command += [part for option in call.options for part in ("-c", option)]
         if call.git_dir is not None:
             command.append(f"--git-dir={call.git_dir}")
         if call.work_tree is not None:
             command.append(f"--work-tree={call.work_tree}")
-        try:
-            return subprocess.Popen(
-                [*command, *call.arguments],
-                stdin=given,
-                stdout=output or subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self.access.environment(call.url) | call.variables,
-                cwd=call.work_tree or self.access.home,
-                start_new_session=True,
-                pass_fds=call.keep,
-            )
-        except FileNotFoundError:
-            raise RepositoryError(
-                "The program git is not installed.", remedy="Install git (Debian: apt install git)."
-            ) from None
+        return subprocess.Popen(
+            [*command, *call.arguments],
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.access.environment(call.url) | call.variables,
+            cwd=call.work_tree or self.access.home,
+            start_new_session=True,
+            pass_fds=(lifeline, *call.keep),
+        )
 
     def _follow(self, process: subprocess.Popen[bytes], watch: Watch | None) -> Finished:
         out = bytearray()
@@ -191,15 +201,9 @@ class _Said:
         if not passing:
             self.lines = [*self.lines[-200:], text[:2000]]
         now = time.monotonic()
-        if self.report and (not passing or now - self.shown > 0.5):
+        if self.report is not None and (not passing or now - self.shown > 0.5):
             self.shown = now
             self.report(Event(Phase.FETCHING, f"{text[:2000]}\n"))
-
-
-def _dying() -> list[str]:
-    # SIGTERM lets git clear away its half-made files; its own children see their pipes close.
-    path = shutil.which("setpriv")
-    return [path, "--pdeathsig", "TERM", "--"] if path else []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -113,5 +113,5 @@ def _why(entry: Stated | None) -> str:
 
 
 def _say(watch: Watch, text: str) -> None:
-    if watch.report:
+    if watch.report is not None:
         watch.report(Event(Phase.FETCHING, f"{text}\n"))
