@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ask
 from rebind.engines.process import ProcessEngine
 from rebind.engines.suite import MakeRequest, get, quiet
 from rebind.errors import SessionError
 from rebind.values import Environment, Layer, Session, SessionRequest
-from session_fixtures import Notebook
+from session_fixtures import Notebook, ask
 
 pytestmark = [pytest.mark.session, pytest.mark.network]
 
