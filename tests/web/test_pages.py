@@ -126,6 +126,13 @@ def test_the_page_without_scripts_does_not_leave(serve: Serve, wish: str) -> Non
     assert answer.headers["location"] == "http://hub.example/user/ada-lab-1/?token=T0KEN"
 
 
+@pytest.mark.parametrize("path", ["/build/git/x/HEAD", "/v2/git/x/HEAD?nojs=1"])
+def test_asking_for_the_head_starts_nothing(serve: Serve, path: str) -> None:
+    served = serve()
+    assert served.ask(path, "Accept: text/event-stream", method="HEAD").status == 200
+    assert served.hub.asked == []
+
+
 def test_the_form_without_scripts(serve: Serve) -> None:
     page = serve().ask("/?address=https%3A%2F%2Fexample.org%2Fa.git&ref=v1&path=n.ipynb&kind=lab")
     assert 'href="http://hub.example/v2/git/https%3A%2F%2Fexample.org%2Fa.git/v1?labpath=n.ipynb"' in page.text

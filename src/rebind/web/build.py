@@ -23,6 +23,8 @@ class Build:
         self._settings = settings
 
     async def __call__(self, request: Request) -> Response:
+        if request.method == "HEAD":  # asking what is there must not start it
+            return Response(media_type="text/event-stream")
         return respond(await self._events(request), self._settings, data)
 
     async def _events(self, request: Request) -> AsyncIterator[tuple[int, Event]]:

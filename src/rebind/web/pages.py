@@ -87,7 +87,7 @@ class Pages:
         title = f"{display['displayName'] if display else unquote(provider)}: {unquote(raw_spec)}"
         try:
             where = destination(request.query_params)
-            if request.query_params.get("nojs") == "1":
+            if request.query_params.get("nojs") == "1" and request.method == "GET":
                 return await self._start_plainly(request, provider, raw_spec)
         except RebindError as error:
             problem = refusal(error, raw_spec).message
