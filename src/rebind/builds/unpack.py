@@ -387,9 +387,8 @@ def versioned(points: list[tuple[str, str, str]], project: str, python: str) -> 
 def serve() -> None:
     """The worker: a JSON array of `unpack`'s arguments a line in, a JSON object a line out."""
     for line in sys.stdin:
-        answer: dict[str, object]
         try:
-            answer = asdict(unpack(*json.loads(line)))
+            answer: dict[str, object] = asdict(unpack(*json.loads(line)))
         except BadWheel as error:
             answer = {"bad": str(error)}
         except OSError as error:
