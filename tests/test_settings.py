@@ -51,7 +51,7 @@ def test_a_wrong_value_is_named_with_its_source(name: str, value: str) -> None:
 def test_a_wrong_name_gets_a_suggestion() -> None:
     with pytest.raises(SettingsError) as caught:
         load(environ={"REBIND_MAX_SESSION": "1"})
-    assert "Did you mean max_sessions?" in caught.value.remedy
+    assert "Did you mean REBIND_MAX_SESSIONS?" in caught.value.remedy
 
 
 def test_every_setting_has_help() -> None:

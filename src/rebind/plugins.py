@@ -6,6 +6,7 @@ gives a Provider. Built-ins are made in the very same way.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -24,7 +25,7 @@ from rebind.builds import Builder
 from rebind.builds import Store as BuildStore
 from rebind.engines.process import ProcessEngine
 from rebind.engines.served import ServedEngine
-from rebind.errors import SandboxError
+from rebind.errors import SandboxError, SettingsError
 from rebind.launch import Prepared, Steps
 from rebind.locks import HOST, DatedIndex, Interpreters, Locker, server_lock
 from rebind.providers import Provider
@@ -33,7 +34,7 @@ from rebind.providers.local import LocalProvider
 from rebind.sandbox.egress import Egress
 from rebind.sandbox.policy import EgressPolicy
 from rebind.settings import Settings
-from rebind.values import Interpreter, Limits, Report
+from rebind.values import REPO_DIR, Interpreter, Limits, Report
 
 _SOCKET_ROOM = 60  # of the 107 bytes that the path of a Unix socket may have, for the directory
 
@@ -119,8 +120,8 @@ class Installation:
 
     @contextmanager
     def opened(self) -> Iterator[Installation]:
-        """Starts what the steps need (dated index, the two ways out) and stops it again."""
-        self.settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Starts what the steps need (dated index, the two ways out) and stops it again. Raises SettingsError."""
+        _usable(self.settings.data)
         with ExitStack() as stack:
             for part in (self.index, self.egress, self.fetching):
                 stack.callback(part.stop)
@@ -131,7 +132,13 @@ class Installation:
     def builder(self) -> Builder:
         settings = self.settings
         limits = Limits(memory=settings.build_memory or None, disk=settings.build_disk or None, processes=1024)
-        return Builder(store=self.builds, egress=self.egress.socket, proxy_url=self.fetching.proxy_url, limits=limits)
+        return Builder(
+            store=self.builds,
+            egress=self.egress.socket,
+            proxy_url=self.fetching.proxy_url,
+            limits=limits,
+            timeout=settings.build_timeout or None,
+        )
 
     @cached_property
     def steps(self) -> Steps:
@@ -187,8 +194,7 @@ class Installation:
             for kind, digest in entries:
                 held.append(self.builds.hold(kind, digest))
                 stack.callback(os.close, held[-1])
-            argv = (f"/home/jovyan/{prepared.start}", *command) if prepared.start else tuple(command)
-            return sandbox.run(confinement, argv, on_line=on_line, keep_fds=held)
+            return sandbox.run(confinement, _started(prepared.start, command), on_line=on_line, keep_fds=held)
 
     def engine(self) -> ServedEngine:
         """The engine of sessions; call its prepare() to have the notebook server ready at the first start."""
@@ -240,11 +246,31 @@ class _Ways:
         return self.inside.socket
 
 
+def _started(start: str | None, command: Sequence[str]) -> tuple[str, ...]:
+    """The command as the `start` script runs it. A shell's exec also takes a script without `#!`."""
+    return ("/bin/sh", "-c", 'exec "$0" "$@"', f"{REPO_DIR}/{start}", *command) if start else tuple(command)
+
+
 def _own_interpreter() -> Interpreter:
     """The Python that rebind itself runs on; the notebook server runs on it too."""
     prefix = Path(sys.base_prefix)
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     return Interpreter(".".join(map(str, sys.version_info[:3])), prefix, prefix / "bin" / f"python{minor}")
+
+
+def _usable(data: Path) -> None:
+    """Makes the data directory. Raises SettingsError if it cannot be had or written to."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return  # whoever needs room says so
+        raise SettingsError(
+            f"The data directory {data} cannot be used: {error.strerror}.",
+            remedy="Choose another one with --data or REBIND_DATA.",
+        ) from error
 
 
 def _private_directory(path: Path) -> Path:

@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -108,9 +108,12 @@ def _parse(name: str, hint: Any, kind: str, raw: object, source: str) -> Any:
     return Path(text).expanduser().absolute() if hint is Path else text
 
 
-def _suggest(name: str, known: list[str]) -> str:
+def _suggest(name: str, shown: str, known: Iterable[str]) -> str:
+    """The nearest name, written as the wrong one was."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]}?" if close else "`rebind settings` lists them all."
+    if not close:
+        return "`rebind settings` lists them all."
+    return f"Did you mean {PREFIX + close[0].upper() if shown.startswith(PREFIX) else close[0]}?"
 
 
 def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, object], str]:
@@ -142,7 +145,7 @@ def load(
 
     def take(name: str, raw: object, source: str, shown: str) -> None:
         if name not in declared:
-            raise SettingsError(f"There is no setting {shown} (in {source}).", remedy=_suggest(name, list(declared)))
+            raise SettingsError(f"There is no setting {shown} (in {source}).", remedy=_suggest(name, shown, declared))
         values[name] = _parse(name, hints[name], declared[name].metadata["kind"], raw, source)
         sources[name] = source
 

@@ -136,8 +136,8 @@ def test_failure_is_said_with_its_last_lines(overlaid: Overlaid, tmp_path: Path)
         overlaid("exit 3")
 
 
-def test_too_long(overlaid: Overlaid, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rebind.builds.overlay.TIMEOUT", 0.5)
+def test_too_long(overlaid: Overlaid, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "_timeout", 0.5)
     with pytest.raises(ScriptError, match="took longer"):
         overlaid("sleep 60")
 

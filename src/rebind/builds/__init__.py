@@ -38,10 +38,20 @@ NO_LIMITS = Limits()
 
 class Builder:
     """Builds what is not in `store` yet. `egress` is the socket of the proxy through which a sandbox reaches the
-    network, `proxy_url` the same proxy for ourselves; None: no network, and directly."""
+    network, `proxy_url` the same proxy for ourselves; None: no network, and directly. `timeout`: seconds that one step
+    of strangers' code may take."""
 
-    def __init__(self, *, store: Store, egress: Path | None, proxy_url: str | None, limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        egress: Path | None,
+        proxy_url: str | None,
+        limits: Limits = NO_LIMITS,
+        timeout: float | None = None,
+    ) -> None:
         self.store, self._egress, self._limits, self._proxy_url = store, egress, limits, proxy_url
+        self._timeout = timeout
         self._downloads: Downloads | None = None
         self._environments = Environments(store, self._wheels)
 
@@ -78,7 +88,7 @@ class Builder:
             return (files,)
         from rebind.builds.overlay import Ground, written_layer
 
-        ground = Ground(environment, files, when or commit.date, self._egress, self._limits)
+        ground = Ground(environment, files, when or commit.date, self._egress, self._limits, self._timeout)
         return files, written_layer(self.store, plan, ground, say)
 
     def _wheels(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Wheels:
@@ -94,7 +104,7 @@ class Builder:
             self._environments.fill(locked, interpreter, place, silent)
 
         stop = threading.Event()
-        workshop = Workshop(interpreter, locked.date, self._egress, self._limits, stop, old_way)
+        workshop = Workshop(interpreter, locked.date, self._egress, self._limits, stop, old_way, self._timeout)
 
         def obtain(package: Package) -> tuple[Path, str]:
             if package.is_wheel:

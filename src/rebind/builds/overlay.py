@@ -22,7 +22,6 @@ from rebind.sandbox import Confinement, session_confinement
 from rebind.values import NB_PREFIX, REPO_DIR, UID, USER, Environment, Layer, Limits, LocalPackage, Plan
 
 FORMAT = 1  # raised when the same steps would write other files
-TIMEOUT = 3600.0
 CACHES = (".cache", ".npm/_cacache", ".npm/_logs")
 CACHE_KEPT = 1 << 20
 
@@ -36,6 +35,8 @@ class Ground:
     date: datetime
     egress: Path | None
     limits: Limits
+    timeout: float | None = None
+    """Longest time of one step, in seconds."""
 
 
 def written_layer(store: Store, plan: Plan, ground: Ground, say: Say) -> Layer:
@@ -104,7 +105,7 @@ class _Steps:
             say=self.say,
             written=self.upper,
             hold=self.making.fd,
-            timeout=TIMEOUT,
+            timeout=self.ground.timeout,
             name=name,
         )
 

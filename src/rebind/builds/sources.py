@@ -27,7 +27,6 @@ from rebind.values import NB_PREFIX, Environment, Interpreter, Limits, Package
 
 FORMAT = 1  # raised when the same source would give another wheel
 INDEX = "http://pypi.rebind.internal"
-TIMEOUT = 3600.0
 WHEELS = "/out/wheels"  # below the bound folder: old setuptools removes and makes it anew
 UV = "/opt/rebind/uv"
 UNKNOWN_TO_UV = ("2.7", "3.5")
@@ -59,6 +58,8 @@ class Workshop:
     stop: threading.Event
     old_way: Callable[[Path], None]
     """Fills a directory with an environment (`srv/`) of the lock's wheels."""
+    timeout: float | None = None
+    """Longest time of one build, in seconds."""
 
     @property
     def index_url(self) -> str:
@@ -156,7 +157,7 @@ class Sources:
             say=silent,
             written=out,
             hold=making.fd,
-            timeout=TIMEOUT,
+            timeout=workshop.timeout,
             name=name,
             stop=workshop.stop,
         )

@@ -42,7 +42,7 @@ def run_step(
     say: Say,
     written: Path,
     hold: int,
-    timeout: float,
+    timeout: float | None,
     name: str,
     stop: threading.Event | None = None,
 ) -> Outcome:
@@ -66,7 +66,7 @@ def run_step(
         except DeadlineError as error:
             raise ScriptError(
                 f"{name} took longer than {timeout:.0f} seconds.",
-                remedy="Make it shorter, or raise the limit for builds.",
+                remedy="Make it shorter, or raise the limit for builds (the setting build_timeout).",
                 detail="\n".join(last),
             ) from error
     if stop.is_set():
