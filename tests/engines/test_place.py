@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,21 @@ def test_one_id_is_one_folder(tmp_path: Path) -> None:
             other.make()
         assert not place.abandoned()
     assert place.abandoned()
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+
+def test_of_many_makers_at_once_one_wins(tmp_path: Path) -> None:
+    def make(_: int) -> bool:
+        place = Place(tmp_path, "a")
+        try:
+            place.make()
+        except SessionError:
+            place.close()
+            return False
+        return True  # the winner goes on holding it
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(make, range(8))) == [False] * 7 + [True]
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import tempfile
@@ -62,8 +63,8 @@ class Place:
         """Raises SessionError if a session of this id is there."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Locked before it has its name, so that nobody finds it without an owner.
-        draft = self.directory / f"{_DRAFT}{self.id}"
-        draft.mkdir(mode=0o700, exist_ok=True)
+        draft = self.directory / f"{_DRAFT}{secrets.token_hex(8)}"
+        draft.mkdir(mode=0o700)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self.lock = os.open(draft / "lock", flags, 0o600)
         fcntl.flock(self.lock, fcntl.LOCK_EX)

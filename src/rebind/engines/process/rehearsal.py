@@ -37,7 +37,7 @@ def modules(start: Start, directory: Path, server: Path) -> tuple[str, ...]:
     memory = directory / "modules.json"
     status = server.stat()
     key = [os.fspath(server), status.st_ino, status.st_mtime_ns]
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(memory.read_text())
         if kept["server"] == key:
             return tuple(kept["modules"])
