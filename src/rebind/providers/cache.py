@@ -141,7 +141,7 @@ class Cache:
     ) -> Path:
         """Fetches a commit into a store; a store that turns out to be broken is made again from nothing."""
         store = self.path / kind
-        watch = replace(watch, size=_growth(self.path), max_bytes=self.git.access.max_bytes)
+        watch = replace(watch, size=growth(self.path, "*/objects/pack/*"), max_bytes=self.git.access.max_bytes)
         if (store / "HEAD").exists():
             done = self._bring(store, commit, watch, keep, asked, rest, tip)
             if done is None:
@@ -345,12 +345,14 @@ def _sweep(store: Path) -> None:
             found.unlink()
 
 
-def _growth(path: Path) -> Callable[[], int]:
+def growth(path: Path, pattern: str) -> Callable[[], int]:
+    """A function that says by how many bytes the files of that pattern have grown since now."""
+
     def size() -> int:
         total = 0
-        for pack in path.glob("*/objects/pack/*"):
+        for found in path.glob(pattern):
             with suppress(OSError):
-                total += pack.stat().st_size
+                total += found.stat().st_size
         return total
 
     before = size()

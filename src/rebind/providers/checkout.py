@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rebind.errors import RepositoryError
 from rebind.providers.addresses import GitURL
+from rebind.providers.cache import growth
 from rebind.providers.command import Call, Finished, Git, Watch, too_large
 from rebind.providers.failures import explain
 from rebind.values import Event, Phase
@@ -159,6 +160,8 @@ def tree(git: Git, into: Path, wanted: Wanted, watch: Watch) -> tuple[list[Link]
 def write_files(git: Git, into: Path, wanted: Wanted, watch: Watch, lfs_config: bool) -> None:
     """Writes the files of the commit beside `into/.git`. Raises RepositoryError; hooks are never run."""
     options = _lfs_options(git, into, wanted, lfs_config)
+    if wanted.lfs:
+        watch = replace(watch, size=growth(wanted.lfs, "**/*"), max_bytes=git.access.max_bytes)
     done = git.run(
         Call(
             ["read-tree", "--reset", "-u", wanted.commit],
@@ -170,6 +173,7 @@ def write_files(git: Git, into: Path, wanted: Wanted, watch: Watch, lfs_config: 
         )
     )
     if done.code == 0:
+        watch.check()
         _say_lfs(git, into, watch)
         return
     if "lfs" in done.error.lower():
@@ -184,10 +188,13 @@ def write_files(git: Git, into: Path, wanted: Wanted, watch: Watch, lfs_config: 
 def refresh(git: Git, into: Path, wanted: Wanted, watch: Watch) -> bool:
     """Makes the index for files that are there already. Whether they are those of the commit."""
     quiet = replace(watch, report=None)
-    for arguments in (["read-tree", wanted.commit], ["update-index", "-q", "--refresh", "--ignore-submodules"]):
-        done = git.run(Call(arguments, git_dir=into / ".git", work_tree=into, watch=quiet))
+    place = Call(["read-tree", wanted.commit], git_dir=into / ".git", work_tree=into, watch=quiet)
+    git.run(place)
+    status = ["status", "--porcelain", "--ignored", "--ignore-submodules=all"]
+    # With the lock, so that it notes down what it found and git in the session need not read every file again.
+    done = git.run(replace(place, arguments=status, variables={"GIT_OPTIONAL_LOCKS": "1"}))
     _say_lfs(git, into, watch)
-    return done.code == 0
+    return done.code == 0 and not done.out
 
 
 def _lfs_options(git: Git, into: Path, wanted: Wanted, lfs_config: bool) -> tuple[str, ...]:
