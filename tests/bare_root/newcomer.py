@@ -80,12 +80,20 @@ def processes() -> dict[int, str]:
     return found
 
 
-def mounts() -> list[str]:
-    return sorted(line.split(" ", 4)[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+def mounts() -> set[str]:
+    return {line.split(" ", 4)[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
-def groups() -> list[str]:
-    return sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/*rebind*") if path.is_dir())
+def groups() -> set[str]:
+    """Control groups of rebind that hold no process: those with one may belong to somebody else on this machine."""
+    found = set()
+    for path in Path("/sys/fs/cgroup").glob("**/*rebind*"):
+        try:
+            if path.is_dir() and not (path / "cgroup.procs").read_text():
+                found.add(str(path))
+        except OSError:
+            continue
+    return found
 
 
 def follow(running: subprocess.Popen[str], found: list[tuple[str, str]]) -> None:
@@ -159,7 +167,7 @@ def launch(newcomer: Newcomer) -> None:
     end(running, reader, before)
 
 
-def end(running: subprocess.Popen[str], reader: threading.Thread, before: tuple[list[str], list[str]]) -> None:
+def end(running: subprocess.Popen[str], reader: threading.Thread, before: tuple[set[str], set[str]]) -> None:
     """Ctrl-C, and what is left."""
     os.killpg(running.pid, signal.SIGINT)
     try:
@@ -168,12 +176,12 @@ def end(running: subprocess.Popen[str], reader: threading.Thread, before: tuple[
         fail("it did not end within a minute of Ctrl-C")
     reader.join(10)
     deadline = time.monotonic() + 5
-    while processes() and time.monotonic() < deadline:
+    while (processes() or groups() - before[1]) and time.monotonic() < deadline:
         time.sleep(0.1)
     if left := processes():
         fail(f"processes were left: {left}")
-    if (mounts(), groups()) != before:
-        fail(f"mounts or control groups were left: {set(mounts()) ^ set(before[0])} {set(groups()) ^ set(before[1])}")
+    if left_over := (mounts() ^ before[0]) | (groups() - before[1]):
+        fail(f"mounts or control groups were left: {sorted(left_over)}")
     print("  Ctrl-C: no process, no mount, no control group is left", flush=True)
 
 
