@@ -168,7 +168,7 @@ def prepare(steps: Steps, wanted: Wanted, commit: Commit, report: Report) -> Pre
     with checked_out(steps, commit, report) as (root, plan):
         locked = lock(steps, wanted, commit, root, plan, report)
         environment = build(steps, locked, report)
-        layers = steps.builder.overlay(environment, plan, root, commit, report)
+        layers = steps.builder.overlay(environment, plan, root, commit, report, when=locked.date)
     prepared = Prepared(commit, environment, layers, plan.start)
     _remember(steps, wanted, prepared)
     return prepared

@@ -120,6 +120,16 @@ class Requirements:
 
 
 @dataclass(frozen=True, slots=True)
+class CondaNeed:
+    """What an `environment.yml` asks for; its `pip:` list goes to `Plan.requirements`."""
+
+    channels: tuple[str, ...] = ()
+    """As written: names or URLs, in order of priority."""
+    dependencies: tuple[str, ...] = ()
+    """Match specs, as written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the recipes found: what is needed, before anything is run."""
 
@@ -132,6 +142,9 @@ class Plan:
     """`requirements3.txt`: for the server's environment, only with a separate kernel environment."""
     date: date | None = None
     """The date that `runtime.txt` states."""
+    apt: tuple[str, ...] = ()
+    """Debian packages of `apt.txt`, each checked: `name`, `name=version`, `name/suite`."""
+    conda: CondaNeed | None = None
     post_build: str | None = None
     start: str | None = None
     """Paths of the scripts, relative to the root."""
@@ -160,6 +173,33 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
+class DebianPackage:
+    """One Debian package of a lock."""
+
+    name: str
+    version: str
+    architecture: str
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CondaPackage:
+    """One conda package of a lock."""
+
+    name: str
+    version: str
+    build: str
+    subdir: str
+    url: str
+    sha256: str
+    md5: str = ""
+    size: int | None = None
+    uploaded: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LockedPlan:
     """The plan with every package fixed to a version, source and hash, as of a date."""
 
@@ -172,17 +212,25 @@ class LockedPlan:
     """One environment for server and kernel (the repository concerns itself with the server), else two."""
     platform: str = "linux-x86_64"
     warnings: tuple[str, ...] = ()
+    debian: tuple[DebianPackage, ...] = ()
+    """Sorted by name."""
+    conda: tuple[CondaPackage, ...] = ()
+    """Sorted by name; if there are any, Python is one of them."""
 
     @property
     def environment(self) -> str:
         """Digest of what decides the installed files, and of nothing else: not the date, the URLs or the commit."""
-        facts = {
+        facts: dict[str, object] = {
             "format": DIGEST_FORMAT,
             "python": self.python,
             "platform": self.platform,
             "joined": self.joined,
             "packages": [[p.name, p.version, p.sha256 or p.url] for p in self.packages],
         }
+        if self.debian:
+            facts["debian"] = [[p.name, p.version, p.architecture, p.sha256] for p in self.debian]
+        if self.conda:
+            facts["conda"] = [[p.name, p.version, p.build, p.sha256 or p.md5] for p in self.conda]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

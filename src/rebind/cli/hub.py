@@ -37,7 +37,15 @@ def serve_hub(settings: Settings, *, as_json: bool) -> None:
         hub = Hub(settings, installation.steps, engine)
         stack.callback(lambda: hub.stop(keep_sessions=settings.keep_sessions))
         socket = installation.run_dir / "hub.sock"
-        proxy = ProxyProcess(settings.host, settings.port, settings.data / "rebind.db", socket, installation.run_dir)
+        proxy = ProxyProcess(
+            settings.host,
+            settings.port,
+            settings.data / "rebind.db",
+            socket,
+            installation.run_dir,
+            trusted=tuple(network.strip() for network in settings.trusted_proxies.split(",") if network.strip()),
+            upload_limit=settings.upload_limit,
+        )
         hub.start()
         adopted = proxy.start()
         if not settings.keep_sessions:

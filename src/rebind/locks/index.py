@@ -1,40 +1,22 @@
-"""The dated index: the upstream Python index as it was on a day (docs/design/dated-index.md), on a Unix socket.
-
-`/<DATE>/simple/<project>/`        page of a project, JSON (PEP 691) or HTML (PEP 503) by Accept
-`/<DATE>/files/<project>/<file>`   sent on to the file's true address; `<file>.metadata` is answered here (PEP 658)
-`/<DATE>/wheels-only/...`          the same, but no source package is handed out, so that no client can build one
-`/<DATE>/notes?since=`             what a reader should know of answers given under that date
-`POST /changed`                    of which projects were files uploaded between two dates
-
-DATE is a UTC time such as `2018-01-01T00:00:00Z`, or `today`.
-"""
+"""The dated index: the upstream Python index as it was on a day (docs/design/dated-index.md), on a Unix socket."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
+import os
+import select
+import socket
 import threading
-import time
-from collections import OrderedDict
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-
-from aiohttp import web
+from urllib.parse import urlsplit
 
 from rebind.errors import NetworkError
-from rebind.locks.pages import UNTIMED, Page, Pages, project_name
-from rebind.locks.render import JSON, to_html, to_json, wants_json
-from rebind.locks.repair import repair_metadata
+from rebind.locks.pages import Pages
 from rebind.locks.socket_path import index_socket
-from rebind.locks.upstream import FRESH, Upstream, UpstreamError
 
 HOST = "pypi.rebind.internal"
 TODAY = "today"
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
-_KEPT_NOTES = 256
-_MOST_NAMES = 5000
 
 
 def date_label(when: datetime) -> str:
@@ -42,192 +24,72 @@ def date_label(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _when(label: str) -> float:
-    """Seconds since 1970 up to which files are shown. Raises HTTPNotFound."""
-    if label == TODAY:
-        return UNTIMED
-    if not _DATE.match(label):
-        raise web.HTTPNotFound(text="the path starts with no date")
-    try:
-        return datetime.fromisoformat(label).timestamp()
-    except ValueError:
-        raise web.HTTPNotFound(text="the path starts with no date") from None
-
-
 class DatedIndex:
-    """Serves in a thread of its own between `start` and `stop`. `upstream` is the address of a simple index."""
+    """Serves in a thread of its own between `start` and `stop`. `upstream` is the address of a simple index.
+
+    It listens at once, but what answers is loaded when the first client comes (rebind.locks.index_answers).
+    """
 
     def __init__(self, data: Path, upstream: str, *, socket: Path | None = None) -> None:
         self.socket = socket or index_socket(data)
-        self._upstream = Upstream(Pages(data / "index"), upstream)
-        self._notes: OrderedDict[str, dict[str, dict[str, tuple[float, str]]]] = OrderedDict()
+        self._pages = Pages(data / "index")
+        self._url = upstream
         self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
-        self._failure: BaseException | None = None
+        self._end: int | None = None
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Hosts that clients must reach for the files of this index."""
-        return self._upstream.hosts
+        """The index's own host (with its port, if it is no usual one), and where the public index keeps its files."""
+        parts = urlsplit(self._url)
+        host = parts.hostname or self._url
+        port = {f"{host}:{parts.port}"} if parts.port else set()
+        files = {"files.pythonhosted.org"} if host == "pypi.org" else set()
+        return frozenset({host} | port | files)
 
     def start(self) -> None:
         """Listen. Raises NetworkError if the socket cannot be made."""
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="dated-index", daemon=True)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            self.socket.parent.mkdir(parents=True, exist_ok=True)
+            self.socket.unlink(missing_ok=True)
+            listener.bind(str(self.socket))
+            self.socket.chmod(0o600)
+            listener.listen(512)
+        except OSError as error:
+            listener.close()
+            raise NetworkError(f"the dated index cannot listen on {self.socket}: {error}") from error
+        ended, self._end = os.pipe()
+        self._thread = threading.Thread(target=self._run, args=(listener, ended), name="dated-index", daemon=True)
         self._thread.start()
-        ready.wait()
-        if self._failure is not None:
-            raise NetworkError(f"the dated index cannot listen on {self.socket}: {self._failure}")
 
     def stop(self) -> None:
         """End; safe to call at any time and more than once."""
-        if self._loop is not None and self._end is not None:
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._end.set)
+        if self._end is not None:
+            os.close(self._end)  # the other end of the pipe becomes readable
+            self._end = None
         if self._thread is not None:
             self._thread.join(timeout=10)
             self._thread = None
 
-    def _run(self, ready: threading.Event) -> None:
+    def _run(self, listener: socket.socket, ended: int) -> None:
         try:
-            asyncio.run(self._serve(ready))
-        except OSError as error:
-            self._failure = error
+            readable, _, _ = select.select([listener.fileno(), ended], [], [])
+            if ended not in readable:
+                self._serve(listener, ended)
         finally:
-            ready.set()
+            listener.close()
+            os.close(ended)
+            with suppress(OSError):
+                self.socket.unlink()
 
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.AppRunner(self._application(), access_log=None)
-        await runner.setup()
-        try:
-            await self._upstream.start()
-            self.socket.parent.mkdir(parents=True, exist_ok=True)
-            self.socket.unlink(missing_ok=True)
-            await web.UnixSite(runner, self.socket).start()
-            self.socket.chmod(0o600)
-            ready.set()
-            await self._end.wait()
-        finally:
-            await runner.cleanup()
-            await self._upstream.stop()
-            self.socket.unlink(missing_ok=True)
+    def _serve(self, listener: socket.socket, ended: int) -> None:
+        import asyncio
 
-    def _application(self) -> web.Application:
-        application = web.Application(client_max_size=1 << 20)
-        for gate in ("", "/wheels-only"):
-            application.router.add_get(f"/{{date}}{gate}/simple/{{project}}/", self._simple)
-            application.router.add_get(f"/{{date}}{gate}/simple/{{project}}", self._slash)
-        application.router.add_get("/{date}/files/{project}/{file}", self._file)
-        application.router.add_get("/{date}/wheels-only/files/{project}/{file}", self._wheel)
-        application.router.add_get("/{date}/notes", self._say)
-        application.router.add_post("/changed", self._changed)
-        return application
+        from rebind.locks.index_answers import serve
 
-    async def _slash(self, request: web.Request) -> web.StreamResponse:
-        name = _project(request.match_info["project"])
-        raise web.HTTPMovedPermanently(f"{name}/")  # relative, so the date and the gate stay
+        async def until_ended() -> None:
+            end = asyncio.Event()
+            asyncio.get_running_loop().add_reader(ended, end.set)
+            await serve(listener, self._pages, self._url, end.wait())
 
-    async def _simple(self, request: web.Request) -> web.StreamResponse:
-        label, name = request.match_info["date"], _project(request.match_info["project"])
-        when = _when(label)
-        page = await self._page(name, when, label)
-        count = len(page.files) if when == UNTIMED else page.count(when)
-        if page.times[-1:] == (UNTIMED,) and when != UNTIMED:
-            count = min(count, page.times.index(UNTIMED))
-            self._note(label, "untimed", name, "files without an upload time are hidden")
-        if count == 0:
-            raise web.HTTPNotFound(text=f"no file of {name} had been uploaded by {label}")
-        as_json = wants_json(request.headers.get("Accept", ""))
-        body = (to_json if as_json else to_html)(page, count, yanked=when == UNTIMED)
-        settled = page.final_for(min(when, time.time()))
-        headers = {"Cache-Control": f"max-age={31536000 if settled else int(FRESH)}", "Vary": "Accept"}
-        kind = JSON if as_json else "text/html"
-        return web.Response(body=body, content_type=kind, charset=None if as_json else "utf-8", headers=headers)
-
-    async def _wheel(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["file"]
-        if not name.removesuffix(".metadata").endswith(".whl"):
-            raise web.HTTPForbidden(text=f"{name} is a source package, and nothing is built here")
-        return await self._file(request)
-
-    async def _file(self, request: web.Request) -> web.StreamResponse:
-        label, project = request.match_info["date"], _project(request.match_info["project"])
-        filename = request.match_info["file"]
-        when = _when(label)
-        page = await self._page(project, when, label)
-        file = page.find(filename.removesuffix(".metadata"))
-        if file is None:
-            raise web.HTTPNotFound(text="no such file")
-        if not filename.endswith(".metadata"):
-            raise web.HTTPFound(file.url)
-        try:
-            raw = await self._upstream.metadata(project, file) if file.is_wheel else None
-        except UpstreamError as error:
-            raise self._unavailable(label, project, error) from None
-        if raw is None:
-            raise web.HTTPNotFound(text="no metadata")
-        headers = {"Cache-Control": "max-age=31536000, immutable"}
-        return web.Response(body=repair_metadata(raw), content_type="text/plain", charset="utf-8", headers=headers)
-
-    async def _page(self, name: str, when: float, label: str) -> Page:
-        try:
-            page, stale = await self._upstream.page(name, when)
-        except UpstreamError as error:
-            raise self._unavailable(label, name, error) from None
-        if stale:
-            seen = datetime.fromtimestamp(page.fetched, UTC).strftime("%Y-%m-%d %H:%M UTC")
-            self._note(label, "stale", name, f"{stale}; the index of {seen} was used")
-        return page
-
-    def _unavailable(self, label: str, name: str, error: UpstreamError) -> web.HTTPException:
-        self._note(label, "failed", name, str(error))
-        return web.HTTPBadGateway(text=str(error))
-
-    def _note(self, label: str, kind: str, name: str, text: str) -> None:
-        self._notes.setdefault(label, {}).setdefault(kind, {})[name] = time.time(), text
-        while len(self._notes) > _KEPT_NOTES:
-            self._notes.popitem(last=False)
-
-    async def _say(self, request: web.Request) -> web.StreamResponse:
-        """Notes since a moment. Reading takes nothing away: sandboxes can ask here too."""
-        try:
-            since = float(request.query.get("since", "0"))
-        except ValueError:
-            raise web.HTTPBadRequest(text="since is no number") from None
-        kinds = self._notes.get(request.match_info["date"], {})
-        told = {
-            kind: {name: text for name, (moment, text) in found.items() if moment >= since}
-            for kind, found in kinds.items()
-        }
-        return web.json_response({kind: found for kind, found in told.items() if found})
-
-    async def _changed(self, request: web.Request) -> web.StreamResponse:
-        try:
-            asked = await request.json()
-            names = [name for name in map(project_name, map(str, asked["names"][:_MOST_NAMES])) if name]
-            after, until = float(asked["after"]), float(asked["until"])
-        except (ValueError, KeyError, TypeError):
-            raise web.HTTPBadRequest(text="wanted: names, after, until") from None
-        answers = await asyncio.gather(*(self._changes(name, after, until) for name in names))
-        unknown = [name for name, answer in zip(names, answers, strict=True) if answer is None]
-        changed = [name for name, answer in zip(names, answers, strict=True) if answer]
-        return web.Response(body=json.dumps({"changed": changed, "unknown": unknown}), content_type="application/json")
-
-    async def _changes(self, name: str, after: float, until: float) -> bool | None:
-        """None when the upstream does not answer and what is here is older than the question."""
-        try:
-            page, stale = await self._upstream.page(name, until)
-        except UpstreamError:
-            return None
-        if page.changed(after, until):
-            return True
-        return None if stale else False
-
-
-def _project(text: str) -> str:
-    name = project_name(text)
-    if name is None:
-        raise web.HTTPNotFound(text="that is no name of a project")
-    return name
+        asyncio.run(until_ended())

@@ -23,6 +23,9 @@ _FORGIVEN_AFTER = 600.0
 _PATCHES = 40
 
 
+_SCAN_EVERY = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The interpreter, and what its reader should know about how it was chosen."""
@@ -41,10 +44,15 @@ class Interpreters:
         self._data = data
         self._download = download
         self._places = places
+        self._scanned: tuple[float, tuple[Interpreter, ...]] | None = None
 
     def all(self) -> tuple[Interpreter, ...]:
-        """Every usable interpreter; costs about a millisecond once the answers are on disk."""
-        return scan(self._places or Places.here(self._data / "python"), self._data / "interpreters.json")
+        """Every usable interpreter. Looked for anew every few seconds: listing the folders takes 20 ms."""
+        now = time.monotonic()
+        if self._scanned is None or now - self._scanned[0] > _SCAN_EVERY:
+            found = scan(self._places or Places.here(self._data / "python"), self._data / "interpreters.json")
+            self._scanned = (now, found)
+        return self._scanned[1]
 
     def find(self, need: PythonNeed, when: datetime) -> Interpreter:
         """The interpreter for a need as of a date. Raises InterpreterError."""

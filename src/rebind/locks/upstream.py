@@ -42,14 +42,6 @@ class Upstream:
         self._locks: dict[str, asyncio.Lock] = {}
         self._session: aiohttp.ClientSession | None = None
 
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The index's own host (with its port, if it is no usual one), and where the public index keeps its files."""
-        parts = urlsplit(self._url)
-        port = {f"{self._host}:{parts.port}"} if parts.port else set()
-        files = {"files.pythonhosted.org"} if self._host == "pypi.org" else set()
-        return frozenset({self._host} | port | files)
-
     async def start(self) -> None:
         # trust_env: the machine's own proxy, if it has one, is how its index is reached
         connector = aiohttp.TCPConnector(limit=24)
