@@ -198,7 +198,5 @@ def test(newcomer: Newcomer) -> None:
 
 
 if __name__ == "__main__":
-    somebody = Newcomer(sys.argv[1])
-    launch(somebody)
-    test(somebody)
-    print(f"  all as promised for {sys.argv[1]}", flush=True)
+    {"launch": launch, "test": test}[sys.argv[1]](Newcomer(sys.argv[2]))
+    print(f"  as promised for {sys.argv[2]}", flush=True)
