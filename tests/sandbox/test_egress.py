@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from sandbox_tools import Inside
 
 from rebind.errors import NetworkError
 from rebind.sandbox import Egress, EgressPolicy
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -247,6 +250,7 @@ def test_start_and_stop(folder: Path) -> None:
 # From inside a sandbox.
 
 
+@needs_curl
 def test_the_sandbox_reaches_what_is_allowed(inside: Inside, egress: Egress, server: int) -> None:
     script = f"curl -sS http://index.internal/a; echo; curl -sS --noproxy '' -x http://127.0.0.1:3128 http://localhost:{server}/b"
     found = inside(script, egress=egress.socket)
@@ -271,6 +275,7 @@ print("done")
     assert inside(script, python=True, egress=egress.socket).text == "done"
 
 
+@needs_curl
 def test_services_of_the_host_are_refused_by_the_proxy(inside: Inside, egress: Egress, server: int) -> None:
     script = f"""
 for url in http://127.0.0.1:{server}/ http://169.254.169.254/latest/ http://[::1]:{server}/ http://0.0.0.0:{server}/; do
@@ -286,6 +291,7 @@ def test_the_folder_of_the_proxy_is_not_seen(inside: Inside, egress: Egress) -> 
     assert "egress.sock" not in [line for line in found.lines if not line.startswith("ls:")]
 
 
+@needs_curl
 def test_a_proxy_made_anew_works(inside: Inside, folder: Path, egress: Egress) -> None:
     """A hub that restarts makes its socket again; running sandboxes go on with it."""
     done = threading.Event()
@@ -312,12 +318,14 @@ def test_a_proxy_made_anew_works(inside: Inside, folder: Path, egress: Egress) -
     assert lines == ["GET /1 index.internal closeGET /2 index.internal close"]
 
 
+@needs_curl
 def test_without_a_proxy_outside_the_answer_is_clear(inside: Inside, folder: Path) -> None:
     (folder / "nobody").mkdir()
     found = inside("curl -sS -w '%{http_code}' http://a.example/", egress=folder / "nobody" / "egress.sock")
     assert found.text.endswith("502")
 
 
+@needs_curl
 @pytest.mark.session
 def test_big_bodies_and_many_at_once(inside: Inside, egress: Egress, server: int) -> None:
     script = """
