@@ -103,7 +103,7 @@ class Installation:
     def _egress(self, name: str, *, allow_private: bool) -> Egress:
         ports = frozenset(int(port) for port in self.settings.egress_ports.split(",") if port.strip().isdigit())
         policy = EgressPolicy(allow_private, self.index.hosts, ports)
-        # A folder of its own, because the first process of each sandbox, another user as root, looks the socket up in it.
+        # A folder of its own: the first process of each sandbox, another user as root, looks the socket up in it.
         folder = self.run_dir / "out"
         folder.mkdir(mode=0o711, exist_ok=True)
         return Egress(policy, folder / f"{name}-{os.getpid()}.sock", {HOST: self.index.socket})

@@ -42,7 +42,7 @@ def _configure(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # IMMEDIATE: what a transaction reads (a quota) is still true when it writes. A mere reader must not wait for writers.
+    # IMMEDIATE: what a transaction reads (a quota) is still true when it writes. A mere reader waits for nobody.
     reads = connection.get_execution_options().get("reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
