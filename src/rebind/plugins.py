@@ -77,6 +77,8 @@ class Installation:
     def __init__(self, settings: Settings, *, public: bool = False) -> None:
         self.settings = settings
         self.public = public and not settings.allow_private_addresses
+        # Sessions outlive a hub and look its way out up by this name, so the next hub must listen under the same.
+        self._whose = "hub" if public else str(os.getpid())
         self.owner = settings.sandbox_uid if os.getuid() == 0 else None
 
     @cached_property
@@ -106,7 +108,7 @@ class Installation:
         # A folder of its own: the first process of each sandbox, another user as root, looks the socket up in it.
         folder = self.run_dir / "out"
         folder.mkdir(mode=0o711, exist_ok=True)
-        return Egress(policy, folder / f"{name}-{os.getpid()}.sock", {HOST: self.index.socket})
+        return Egress(policy, folder / f"{name}-{self._whose}.sock", {HOST: self.index.socket})
 
     @cached_property
     def egress(self) -> Egress:

@@ -72,6 +72,8 @@ def test_killed_while_sessions_run(hub: Hub, repository: str, data: Path) -> Non
     assert hub.url == before
     assert hub.announced["adopted"]
     assert ask(url + "api/contents/note.txt", token)[0] == 200
+    fetch = "import urllib.request as r; print(r.urlopen('https://pypi.org/simple/six/').status)"
+    assert execute(url, token, fetch).strip() == "200"  # its way out leads through the new hub
     assert hub.launch(repository)["url"] != url
 
 
