@@ -137,6 +137,17 @@ def test_files_and_git_of_the_commit(case: Case, history: Path, tmp_path: Path) 
     assert away not in git(tmp_path / "out", "cat-file", "--batch-all-objects", "--batch-check")
 
 
+def test_tags_of_the_history_come_along(case: Case, history: Path, tmp_path: Path) -> None:
+    git(history, "tag", "light", "main~10")
+    git(history, "tag", "away", "other")
+    case.take("main", tmp_path / "out")
+    assert git(tmp_path / "out", "tag").split() == ["light", "v1"]
+    assert git(tmp_path / "out", "describe") == f"v1-20-g{git(history, 'rev-parse', '--short', 'main')}"
+    git(tmp_path / "out", "fsck")
+    case.take("feature/main", tmp_path / "older")
+    assert git(tmp_path / "older", "tag") == ""
+
+
 def test_progress_has_the_phase_fetching(case: Case, tmp_path: Path) -> None:
     events: list[Event] = []
     case.provider.fetch(case.provider.resolve(case.spec("main")), tmp_path / "out", events.append)

@@ -12,7 +12,9 @@ A, B, C = "a" * 40, "b" * 40, "c" * 40
 
 def test_read_advertised() -> None:
     text = f"ref: refs/heads/main\tHEAD\n{A}\tHEAD\n{A}\trefs/heads/main\n{B}\trefs/tags/v1\n{C}\trefs/tags/v1^{{}}\n"
-    assert read_advertised(text) == Advertised({"HEAD": A, "refs/heads/main": A, "refs/tags/v1": C}, "main")
+    assert read_advertised(text) == Advertised(
+        {"HEAD": A, "refs/heads/main": A, "refs/tags/v1": C}, "main", {"refs/tags/v1": B}
+    )
 
 
 @pytest.mark.parametrize(

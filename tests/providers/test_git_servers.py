@@ -226,5 +226,5 @@ def test_many_at_once_fetch_once(public: GitProvider, repository: Repository, se
         assert errors == []
         assert len(set(commits.values())) == 1
         asked = [path for method, path in server.asked if method == "POST"]
-        # Names for each; the commit, its history and its files once for all.
-        assert len(asked) <= 6 + 3
+        # Names for each; the commit, its history (with the names of tags) and its files once for all.
+        assert len(asked) <= 6 + 4

@@ -30,7 +30,10 @@ from rebind.providers.command import Call, Finished, Git, Watch
 from rebind.providers.failures import explain, is_absent, is_remote, other_way
 from rebind.providers.refs import FULL_ID, Advertised, not_found, read_advertised
 
-_EVERYTHING = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_EVERYTHING = ("--no-tags", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+# With a history git brings the tags of its commits along, which tell versions. To know them it asks for the names of
+# the repository: for all, were there not this pattern, which matches none.
+_WITH_TAGS = "+refs/rebind-none/*:refs/none/*"
 _MOST_PACKS = 40
 
 
@@ -98,7 +101,7 @@ class Cache:
             if (history / "HEAD").exists() and (date := self._dated(history, commit)):
                 return date
             for _ in range(2):
-                asked = ("--depth=1", "--filter=tree:0")
+                asked = ("--depth=1", "--filter=tree:0", "--no-tags")
                 store = self._mended("meta", commit, watch, keep, asked, "--filter=tree:0")
                 if date := self._dated(store, commit):
                     return date
@@ -129,9 +132,10 @@ class Cache:
 
     def _obtain(self, commit: str, history: bool, watch: Watch, keep: int) -> Source:
         if not history:
-            return Source(self._mended("one", commit, watch, keep, ("--depth=1", "--no-filter"), "--no-filter"), False)
-        asked = ("--filter=blob:none", "--update-shallow")
-        store = self._mended("full", commit, watch, keep, asked, *asked, tip=True)
+            asked = ("--depth=1", "--no-filter", "--no-tags")
+            return Source(self._mended("one", commit, watch, keep, asked, "--no-filter"), False)
+        rest = ("--filter=blob:none", "--update-shallow")
+        store = self._mended("full", commit, watch, keep, (*rest, _WITH_TAGS), *rest, tip=True)
         return Source(store, True)
 
     # How
@@ -198,15 +202,7 @@ class Cache:
         self, store: Path, rest: tuple[str, ...], watch: Watch, keep: int, stdin: bytes | None = None
     ) -> Finished:
         _sweep(store)
-        arguments = [
-            "fetch",
-            "--quiet",
-            "--progress",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--force",
-        ]
+        arguments = ["fetch", "--quiet", "--progress", "--no-write-fetch-head", "--no-recurse-submodules", "--force"]
         options = [part for part in rest if part.startswith("--")]
         refs = [part for part in rest if not part.startswith("--")]
         call = Call(
@@ -229,7 +225,7 @@ class Cache:
         if listed.code != 0 or not missing:
             return listed
         names = "\n".join([*missing, ""]).encode()  # what git itself does when a file of a partial clone is read
-        done = self._fetch(store, ("--filter=blob:none", "--stdin"), watch, keep, names)
+        done = self._fetch(store, ("--filter=blob:none", "--no-tags", "--stdin"), watch, keep, names)
         if done.code != 0 and other_way(done.error):
             done = self._fetch(store, ("--refetch", "--no-filter", *_EVERYTHING), watch, keep)
         return done

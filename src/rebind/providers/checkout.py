@@ -52,12 +52,10 @@ def write_git(git: Git, store: Path, wanted: Wanted, into: Path, watch: Watch) -
     dot_git = into / ".git"
     for name in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "refs/remotes/origin", "info", "hooks"):
         (dot_git / name).mkdir(parents=True)
-    walk = [] if wanted.history else ["--no-walk"]
-    listed = _sound(
-        git.run(
-            Call(["rev-list", "--objects", "--missing=print", *walk, wanted.commit, "--"], git_dir=store, watch=watch)
-        )
-    )
+    tags = _tags(git, store, wanted, watch) if wanted.history else {}
+    wish = ["rev-list", "--objects", "--missing=print", "--stdin", *(() if wanted.history else ("--no-walk",))]
+    tips = "\n".join([wanted.commit, *tags.values(), ""]).encode()
+    listed = _sound(git.run(Call(wish, git_dir=store, stdin=tips, watch=watch)))
     names = [line for line in listed.out.split(b"\n") if line and not line.startswith(b"?")]
     partial = listed.out.startswith(b"?") or b"\n?" in listed.out
     # Deltas are taken over as they are: looking for better ones costs more than they save.
@@ -66,6 +64,7 @@ def write_git(git: Git, store: Path, wanted: Wanted, into: Path, watch: Watch) -
             ["pack-objects", "-q", "--window=0", "--delta-base-offset", str(dot_git / "objects" / "pack" / "pack")],
             git_dir=store,
             stdin=b"\n".join([*names, b""]),
+            options=("core.fsync=none",),  # a checkout need not outlive a power cut
             watch=replace(watch, report=None),
         )
     )
@@ -75,7 +74,7 @@ def write_git(git: Git, store: Path, wanted: Wanted, into: Path, watch: Watch) -
     if partial:
         pack.with_suffix(".promisor").write_bytes(b"")
     _write_shallow(store, dot_git, wanted, {line[:64].split(b" ")[0] for line in names})
-    _write_refs(dot_git, wanted)
+    _write_refs(dot_git, wanted, tags)
     (dot_git / "config").write_text(_config(wanted, partial, git))
 
 
@@ -95,7 +94,18 @@ def _write_shallow(store: Path, dot_git: Path, wanted: Wanted, names: set[bytes]
             (dot_git / "shallow").write_bytes(b"\n".join([*cut, b""]))
 
 
-def _write_refs(dot_git: Path, wanted: Wanted) -> None:
+def _tags(git: Git, store: Path, wanted: Wanted, watch: Watch) -> dict[str, str]:
+    """The tags within the history: versions are often told by them (`git describe`, setuptools-scm)."""
+    packed = (store / "packed-refs").exists() and b" refs/tags/" in (store / "packed-refs").read_bytes()
+    if not packed and not any((store / "refs").glob("tags/*")):
+        return {}
+    wish = ["for-each-ref", f"--merged={wanted.commit}", "--format=%(objectname) %(refname)", "refs/tags"]
+    listed = _sound(git.run(Call(wish, git_dir=store, watch=watch)))
+    pairs = [line.partition(" ") for line in listed.text.split("\n") if line]
+    return {name: tag for tag, _, name in pairs}
+
+
+def _write_refs(dot_git: Path, wanted: Wanted, tags: dict[str, str]) -> None:
     line = f"{wanted.commit}\n"
     if not wanted.branch:
         (dot_git / "HEAD").write_text(line)
@@ -105,6 +115,9 @@ def _write_refs(dot_git: Path, wanted: Wanted) -> None:
             ref = dot_git / "refs" / place / wanted.branch
             ref.parent.mkdir(parents=True, exist_ok=True)
             ref.write_text(line)
+    if tags:
+        lines = [f"{tag} {name}\n" for name, tag in sorted(tags.items())]
+        (dot_git / "packed-refs").write_text("".join(lines), errors="surrogateescape")
 
 
 def _config(wanted: Wanted, partial: bool, git: Git) -> str:

@@ -162,7 +162,7 @@ class LocalProvider:
         head = names.ids["HEAD"]
         url = origin(self.git, repository)
         wanted = Wanted(head, True, names.default, url.text if url else "")
-        with borrowed(repository, self.cache / "tmp", head) as store:
+        with borrowed(repository, self.cache / "tmp", head, names) as store:
             write_git(self.git, store, wanted, into, watch)
         return refresh(self.git, into, wanted, watch)
 
@@ -189,7 +189,7 @@ class LocalProvider:
         url = origin(self.git, repository)
         branch = self._branch(commit, repository, names, watch)
         wanted = Wanted(commit.id, True, branch, (url or place).text, place)
-        with borrowed(repository, self.cache / "tmp", commit.id) as store:
+        with borrowed(repository, self.cache / "tmp", commit.id, names) as store:
             write_git(self.git, store, wanted, into, watch)
         links, lfs_config = tree(self.git, into, wanted, watch)
         write_files(self.git, into, wanted, watch, lfs_config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rebind.errors import AddressError, RefNotFoundError
 
@@ -21,6 +21,8 @@ class Advertised:
     """Full name (`refs/heads/main`, `HEAD`) -> commit; for an annotated tag the commit it stands for."""
     default: str = ""
     """The branch that HEAD is, without `refs/heads/`; '' if unknown."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Full name -> the tag's own object, for the tags that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +102,18 @@ def by_prefix(prefix: str, advertised: Advertised) -> str | None:
 def read_advertised(text: str) -> Advertised:
     """Reads what `git ls-remote --symref` writes. Peeled tags win over the tag objects."""
     ids: dict[str, str] = {}
+    tags: dict[str, str] = {}
     default = ""
     for line in text.split("\n"):
         left, _, name = line.partition("\t")
         if left.startswith("ref: ") and name == "HEAD":
             default = left.removeprefix("ref: ").removeprefix("refs/heads/")
         elif FULL_ID.fullmatch(left):
-            ids[name.removesuffix("^{}")] = left
-    return Advertised(ids, default)
+            plain = name.removesuffix("^{}")
+            if plain != name:
+                tags[plain] = ids.get(plain, left)
+            ids[plain] = left
+    return Advertised(ids, default, tags)
 
 
 def not_found(ref: str, repository: str, advertised: Advertised | None = None) -> RefNotFoundError:

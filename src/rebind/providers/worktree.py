@@ -111,8 +111,10 @@ def origin(git: Git, repository: LocalRepository) -> GitURL | None:
 
 
 @contextmanager
-def borrowed(repository: LocalRepository, scratch: Path, commit: str) -> Iterator[Path]:
-    """A git directory of our own with the repository's objects, its HEAD on `commit`."""
+def borrowed(
+    repository: LocalRepository, scratch: Path, commit: str, names: Advertised | None = None
+) -> Iterator[Path]:
+    """A git directory of our own with the repository's objects, its HEAD on `commit`; with `names` its tags too."""
     scratch.mkdir(parents=True, exist_ok=True)
     store = Path(tempfile.mkdtemp(prefix="borrowed-", dir=scratch))
     try:
@@ -128,6 +130,10 @@ def borrowed(repository: LocalRepository, scratch: Path, commit: str) -> Iterato
         (store / "HEAD").write_text(f"{commit}\n")
         with suppress(OSError):
             shutil.copyfile(repository.common / "shallow", store / "shallow")
+        tags = sorted(name for name in names.ids if name.startswith("refs/tags/")) if names else []
+        if names and tags:
+            lines = [f"{names.tags.get(name, names.ids[name])} {name}\n" for name in tags]
+            (store / "packed-refs").write_text("".join(lines), errors="surrogateescape")
         yield store
     finally:
         shutil.rmtree(store, ignore_errors=True)
