@@ -19,6 +19,8 @@ from rebind.providers.git import GitProvider
 from rebind.providers.submodules import empty_directory
 from rebind.values import Commit, Spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:

@@ -19,6 +19,8 @@ from rebind.providers.addresses import parse_url
 from rebind.providers.git import GitProvider
 from rebind.values import Spec
 
+pytestmark = pytest.mark.slow
+
 LOGIN = "ada:hunter2%of\\backslash"
 TEXT = "username=ada\npassword=hunter2%of\\backslash"
 

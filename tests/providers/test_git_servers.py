@@ -17,6 +17,8 @@ from rebind.providers.git import GitProvider
 from rebind.sandbox import Egress, EgressPolicy
 from rebind.values import Commit, Spec
 
+pytestmark = pytest.mark.slow
+
 needs_sshd = pytest.mark.skipif(not SSHD, reason="openssh-server is not installed")
 
 

@@ -12,6 +12,8 @@ from rebind.errors import RebindError, RefusedError, RepositoryError
 from rebind.providers.git import GitProvider
 from rebind.values import Spec
 
+pytestmark = pytest.mark.slow
+
 
 def add(repository: Repository, path: str, url: str, commit: str, name: str = "", more: str = "") -> str:
     """A submodule as a stranger could write it, without asking git whether it likes it."""

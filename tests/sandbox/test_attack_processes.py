@@ -217,10 +217,14 @@ def _parent(pid: int) -> int:
 
 
 def _count(mark: str) -> int:
-    pids = _processes(mark)
-    return sum(
-        Path(f"/proc/{pid}/comm").read_text().strip() == "sleep" for pid in pids if Path(f"/proc/{pid}").exists()
-    )
+    return sum(_name(pid) == "sleep" for pid in _processes(mark))
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # gone since it was listed
+        return ""
 
 
 def _wait_until_gone(mark: str) -> None:
