@@ -128,3 +128,11 @@ def test_one_session_is_closed_to_the_token_of_another(hub: Hub, repository: str
     one, two = hub.launch(repository), hub.launch(repository)
     assert ask(one["url"] + "api/contents", two["token"])[0] == 403
     assert ask(two["url"] + "api/contents", one["token"])[0] == 403
+
+
+def test_a_ref_that_is_not_there_is_told_in_the_words_that_clients_know(hub: Hub, repository: str) -> None:
+    events = list(hub.events(repository, "no-such-branch"))
+    assert events[-1]["phase"] == "failed"
+    assert "Could not resolve ref for git:" in events[-1]["message"]
+    assert "no-such-branch" in events[-1]["message"]
+    assert hub.launch(repository)["phase"] == "ready"

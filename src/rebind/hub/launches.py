@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from rebind import launch as steps_of
-from rebind.errors import FullError, RebindError
+from rebind.errors import FullError, NetworkError, RebindError, RefNotFoundError, RepositoryError
 from rebind.hub.owner import alive
 from rebind.hub.secrets import new_id
 from rebind.hub.sessions import Sessions, ready_facts
@@ -131,9 +131,29 @@ class Launches:
 
     def _resolve(self, record: LaunchRecord) -> Commit:
         spec = steps_of.pinned(record.spec, record.commit_id)
-        commit = steps_of.resolve(self.steps, spec, lambda event: None)
+        name = record.link.removeprefix("v2/").replace("/", ":", 1)
+        try:
+            commit = self._commit(record, spec)
+        except NetworkError as error:
+            raise NetworkError(f"Error resolving ref for {name}: {error}", remedy=error.remedy) from error
+        except RepositoryError as error:
+            if not record.link:
+                raise
+            message = f"Could not resolve ref for {name}. Double check your URL and that your repo is public."
+            raise RepositoryError(message, detail=error.text()) from error
         self.store.update_launch(record.id, commit_id=commit.id)
         return replace(commit, spec=record.spec)
+
+    def _commit(self, record: LaunchRecord, spec: Spec) -> Commit:
+        """The commit; on GitHub, whose links name one of two usual branches, HEAD if that one is not there."""
+        try:
+            return steps_of.resolve(self.steps, spec, lambda event: None)
+        except RefNotFoundError:
+            if spec.provider != "gh" or spec.ref not in ("main", "master"):
+                raise
+            note = f"There is no branch {spec.ref}; taking the repository's default branch. Please correct the link.\n"
+            self.tell(record.id, Event(Phase.WAITING, note))
+            return steps_of.resolve(self.steps, replace(spec, ref="HEAD"), lambda event: None)
 
     def _prepare(self, wanted: Wanted, commit: Commit, report: _Reporter) -> Prepared:
         assert self._builds is not None
