@@ -23,6 +23,7 @@ from pathlib import Path
 from rebind import sandbox
 from rebind.builds import Builder
 from rebind.builds import Store as BuildStore
+from rebind.builds.cleaning import clean
 from rebind.engines.process import ProcessEngine
 from rebind.engines.served import ServedEngine
 from rebind.errors import SandboxError, SettingsError
@@ -225,7 +226,7 @@ class Installation:
 
     def clean(self, days: float | None, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
         """Frees what nobody has used for that many days (None: at all, just now); bytes, and names of what went."""
-        return self.builds.clean(None if days is None else timedelta(days=days), dry_run=dry_run)
+        return clean(self.builds, None if days is None else timedelta(days=days), dry_run=dry_run)
 
     def statements(self) -> tuple[str, ...]:
         """What this machine does not allow, in plain sentences."""

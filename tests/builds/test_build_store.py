@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tiny import Lines
 
+from rebind.builds.cleaning import clean
 from rebind.builds.store import Store
 from rebind.errors import BuildError
 
@@ -202,18 +203,18 @@ def test_clean_removes_what_nobody_has(store: Store) -> None:
     make(store, "downloads", ONE)
     make(store, "layers", ONE)
     environment(store, ONE, (ONE,))
-    freed, removed = store.clean(timedelta(days=1))
+    freed, removed = clean(store, timedelta(days=1))
     assert (freed, removed) == (0, ())
     held = store.hold("environments", ONE)
-    freed, removed = store.clean(None, dry_run=True)
+    freed, removed = clean(store, None, dry_run=True)
     assert set(removed) == {f"layers/{ONE}", f"wheels/{TWO}", f"downloads/{ONE}"}
     assert freed > 0
     assert store.find("layers", ONE)
-    assert store.clean(None) == (freed, removed)
+    assert clean(store, None) == (freed, removed)
     assert store.find("wheels", ONE)
     assert store.find("wheels", TWO) is None
     os.close(held)
-    assert set(store.clean(None)[1]) == {f"environments/{ONE}", f"wheels/{ONE}"}
+    assert set(clean(store, None)[1]) == {f"environments/{ONE}", f"wheels/{ONE}"}
     assert [path for kind in ("environments", "wheels", "tmp", "locks") for path in (store.path / kind).iterdir()] == []
 
 
@@ -222,20 +223,20 @@ def test_clean_keeps_what_was_used_lately(store: Store) -> None:
         make(store, "layers", digest)
         os.utime(store.path / "layers" / digest / "complete", (time.time() - 40 * 86400,) * 2)
     store.touch("layers", TWO)
-    assert store.clean(timedelta(days=30))[1] == (f"layers/{ONE}",)
+    assert clean(store, timedelta(days=30))[1] == (f"layers/{ONE}",)
 
 
 def test_clean_leaves_the_parts_of_an_environment_that_is_being_made(store: Store) -> None:
     make(store, "wheels", ONE)
     with store.in_use():
-        assert store.clean(None)[1] == ()
-    assert store.clean(None)[1] == (f"wheels/{ONE}",)
+        assert clean(store, None)[1] == ()
+    assert clean(store, None)[1] == (f"wheels/{ONE}",)
 
 
 def test_clean_leaves_what_was_just_asked_for(store: Store) -> None:
     make(store, "environments", ONE)
     assert store.lease("environments", ONE)
-    assert store.clean(None)[1] == ()
+    assert clean(store, None)[1] == ()
     assert store.lease("environments", TWO) is None
 
 
@@ -244,12 +245,12 @@ def test_leases_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.lease("layers", ONE)
     monkeypatch.setattr("rebind.builds.store.LEASE", -1.0)
     store.lease("layers", TWO)
-    assert store.clean(None)[1] == (f"layers/{ONE}",)
+    assert clean(store, None)[1] == (f"layers/{ONE}",)
 
 
 def test_what_was_removed_cannot_be_held(store: Store) -> None:
     make(store)
-    store.clean(None)
+    clean(store, None)
     with pytest.raises(BuildError, match="not in the store"):
         store.hold("downloads", ONE)
 
@@ -259,10 +260,10 @@ def test_a_held_entry_stays_held_in_a_child(store: Store) -> None:
     fd = store.hold("downloads", ONE)
     child = subprocess.Popen(["sleep", "60"], pass_fds=(fd,))
     os.close(fd)
-    assert store.clean(None)[1] == ()
+    assert clean(store, None)[1] == ()
     child.kill()
     child.wait()
-    assert store.clean(None)[1] == (f"downloads/{ONE}",)
+    assert clean(store, None)[1] == (f"downloads/{ONE}",)
 
 
 FULL = """

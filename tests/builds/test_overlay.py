@@ -13,6 +13,7 @@ import pytest
 from tiny import Lines, Served, interpreter, lock, serving
 
 from rebind.builds import Builder, Store, steps
+from rebind.builds.cleaning import clean
 from rebind.errors import ScriptError
 from rebind.sandbox import SANDBOX_UID, capabilities, run, session_confinement
 from rebind.values import Commit, Environment, Layer, Limits, Plan, Spec
@@ -208,5 +209,5 @@ def test_layers_can_be_cleaned(overlaid: Overlaid, builder: Builder, monkeypatch
     layers = overlaid("mkdir -p shut/in; chmod 0 shut")
     monkeypatch.setattr("rebind.builds.store.LEASE", -1.0)
     builder.store.lease("layers", "0" * 64)
-    assert {f"layers/{layer.digest}" for layer in layers} <= set(builder.store.clean(None)[1])
+    assert {f"layers/{layer.digest}" for layer in layers} <= set(clean(builder.store, None)[1])
     assert list((builder.store.path / "tmp").iterdir()) == []

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rebind.engines.process import ProcessEngine, processes
+from rebind.engines.process import ProcessEngine
 from rebind.engines.process.answer import UnixConnection
 from rebind.engines.suite import MakeRequest, get, quiet
 from rebind.errors import SessionError
+from rebind.sandbox import processes
 from rebind.values import Environment, Layer, Limits, Session
 from session_fixtures import Notebook
 

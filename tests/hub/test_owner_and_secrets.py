@@ -35,7 +35,7 @@ def test_the_secret_is_kept_and_private(tmp_path: Path) -> None:
     assert len(secret.read()) == 32
     assert secret.read() == Secret(secret.path).read()
     assert secret.path.stat().st_mode & 0o077 == 0
-    assert os.listdir(tmp_path / "a") == ["secret"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["secret"]
 
 
 def test_a_secret_made_by_many_at_once_is_one(tmp_path: Path) -> None:

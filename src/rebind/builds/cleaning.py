@@ -13,7 +13,13 @@ from pathlib import Path
 from rebind.builds.store import Store, flock
 
 
-class Cleaning:
+def clean(store: Store, keep_newer_than: timedelta | None, *, dry_run: bool = False) -> tuple[int, tuple[str, ...]]:
+    """Removes what nobody holds: environments and layers not used for that long (None: all), the wheels that no
+    environment has, downloads. Returns the bytes that are free again and the names of what went."""
+    return _Cleaning(store, keep_newer_than, dry_run).run()
+
+
+class _Cleaning:
     """One run over a store."""
 
     def __init__(self, store: Store, keep_newer_than: timedelta | None, dry_run: bool) -> None:

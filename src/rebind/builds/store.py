@@ -25,7 +25,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 from rebind.errors import BuildError, DiskError
@@ -251,13 +250,6 @@ class Store:
         finally:
             if fd is not None:
                 os.close(fd)
-
-    def clean(self, keep_newer_than: timedelta | None, *, dry_run: bool = False) -> tuple[int, tuple[str, ...]]:
-        """Removes what nobody holds: environments and layers not used for that long (None: all), the wheels that no
-        environment has, downloads. Returns the bytes that are free again and the names of what went."""
-        from rebind.builds.cleaning import Cleaning
-
-        return Cleaning(self, keep_newer_than, dry_run).run()
 
     def sweep(self) -> tuple[Path, ...]:
         """Removes the directories in tmp/ that no living process holds; those of others' making after a day."""

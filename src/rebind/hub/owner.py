@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-
-def born(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot (proc(5), stat field 22); None if it is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+from rebind.sandbox.processes import born
 
 
 def myself() -> str:

@@ -6,8 +6,9 @@ every client of a build goes through. Locks are kept and given out in the standa
 
 from __future__ import annotations
 
-from rebind.locks.index import HOST, DatedIndex
+from rebind.locks.index import DatedIndex
 from rebind.locks.interpreters import Choice, Interpreters
+from rebind.locks.labels import HOST
 from rebind.locks.locker import Locker
 from rebind.locks.pylock import read_pylock, write_pylock
 from rebind.locks.question import INDEX_URL

@@ -7,21 +7,12 @@ import select
 import socket
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rebind.errors import NetworkError
 from rebind.locks.pages import Pages
 from rebind.locks.socket_path import index_socket
-
-HOST = "pypi.rebind.internal"
-TODAY = "today"
-
-
-def date_label(when: datetime) -> str:
-    """A date as it stands in a path of the index."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class DatedIndex:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from rebind.locks.index import TODAY
+from rebind.locks.labels import TODAY
 from rebind.locks.pages import UNTIMED, Page, Pages, project_name
 from rebind.locks.render import JSON, to_html, to_json, wants_json
 from rebind.locks.repair import repair_metadata

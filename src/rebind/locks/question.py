@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from rebind.locks.index import HOST, TODAY, date_label
+from rebind.locks.labels import HOST, TODAY, date_label
 from rebind.locks.needs import Needs
 from rebind.values import Interpreter
 

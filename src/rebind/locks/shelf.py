@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rebind.errors import LockError
-from rebind.locks.index import date_label
+from rebind.locks.labels import date_label
 from rebind.locks.pylock import read_pylock, write_pylock
 from rebind.locks.whole import write_whole
 from rebind.values import Interpreter, LockedPlan

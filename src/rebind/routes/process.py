@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rebind.errors import RebindError, SettingsError
+from rebind.sandbox.processes import born, end
 
 _READY_TIME = 20.0
 _STOP_TIME = 10.0  # more than the proxy's own grace
@@ -31,16 +29,6 @@ class _Running:
     database: str
     hub: str
     options: tuple[str, ...]
-
-
-def _born(pid: int) -> int | None:
-    """Start time of a living process in clock ticks since boot; None if there is none (or only its remains)."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 class ProxyProcess:
@@ -76,7 +64,7 @@ class ProxyProcess:
         """Whether the proxy runs now."""
         if self._child is not None:
             self._child.poll()  # else a dead child stays a zombie
-        return self._running is not None and _born(self._running.pid) == self._running.born
+        return self._running is not None and born(self._running.pid) == self._running.born
 
     def start(self) -> bool:
         """Takes over the proxy that an earlier hub left, else starts one. True if it was taken over.
@@ -89,7 +77,7 @@ class ProxyProcess:
             self._running = left
             return True
         if left is not None:
-            self._end(left)
+            end(left.pid, left.born, _STOP_TIME)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         with self._listen() as listening:
             self._spawn(listening)
@@ -99,7 +87,7 @@ class ProxyProcess:
         """Ends the proxy, also one that was only taken over. Running requests get a few seconds."""
         running = self._running or self._read()
         if running is not None:
-            self._end(running)
+            end(running.pid, running.born, _STOP_TIME)
         self._running = None
         if self._child is not None:
             if self._child.stdin is not None:
@@ -118,7 +106,7 @@ class ProxyProcess:
             running = _Running(**{**facts, "options": tuple(facts["options"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return running if _born(running.pid) == running.born else None
+        return running if born(running.pid) == running.born else None
 
     def _fits(self, left: _Running) -> bool:
         wanted = (self._host, str(self._database), str(self._hub), self._options)
@@ -156,8 +144,9 @@ class ProxyProcess:
             if tell >= 0:
                 os.close(tell)
         pid, port = self._child.pid, listening.getsockname()[1]
-        born = _born(pid) or 0
-        self._running = _Running(pid, born, self._host, port, str(self._database), str(self._hub), self._options)
+        self._running = _Running(
+            pid, born(pid) or 0, self._host, port, str(self._database), str(self._hub), self._options
+        )
         self._write(self._running)
 
     def _await_ready(self, ready: int) -> None:
@@ -174,14 +163,3 @@ class ProxyProcess:
         scratch = self._record.with_suffix(".new")
         scratch.write_text(json.dumps(asdict(running)))
         scratch.replace(self._record)
-
-    def _end(self, running: _Running) -> None:
-        """SIGTERM, then SIGKILL; never to another process that got the pid since."""
-        for number, patience in ((signal.SIGTERM, _STOP_TIME), (signal.SIGKILL, 2.0)):
-            if _born(running.pid) != running.born:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(running.pid, number)
-            until = time.monotonic() + patience
-            while _born(running.pid) == running.born and time.monotonic() < until:
-                time.sleep(0.02)

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from rebind.engines.process import processes, rehearsal
+from rebind.engines.process import rehearsal
 from rebind.engines.process.order import Order, Serving
 from rebind.engines.process.place import Place, places
 from rebind.engines.process.starting import Keeper, await_answer, end, enter
 from rebind.engines.process.variables import command, variables
 from rebind.engines.process.warm import WarmParent, interpreter_prefix
 from rebind.errors import RebindError, SessionError
-from rebind.sandbox import SANDBOX_UID, Group, session_confinement
+from rebind.sandbox import SANDBOX_UID, Group, processes, session_confinement
 from rebind.values import Event, Phase, Report, Session, SessionRequest
 
 _FRESH = Path(__file__).with_name("fresh.py")

@@ -8,12 +8,11 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rebind.engines.process import processes
 from rebind.engines.process.answer import wait_for_answer
 from rebind.engines.process.order import Order, send_order
 from rebind.engines.process.place import Place
 from rebind.errors import SandboxError, SessionError
-from rebind.sandbox import Group, open_sources, send_sources
+from rebind.sandbox import Group, open_sources, processes, send_sources
 from rebind.values import Limits, Session
 
 Facts = dict[str, str | int]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from rebind.engines.process import processes
+from rebind.sandbox import processes
 
 
 def test_born_tells_a_living_process() -> None:
