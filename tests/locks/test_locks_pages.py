@@ -76,3 +76,19 @@ def test_a_damaged_page_is_no_page(tmp_path: Path, cut: int) -> None:
 def test_a_page_that_is_none(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         parse_json("x", "https://i/", data)
+
+
+def test_one_file_of_a_page_is_what_the_whole_page_says(tmp_path: Path) -> None:
+    names = ["a-1.0.tar.gz", "a-1.0-py3-none-any.whl", "a-11.0.tar.gz"]
+    files = [
+        File(name, f"https://x.org/{name}", "0" * 64, 5, float(n), ">=3", "", "1.0") for n, name in enumerate(names)
+    ]
+    pages = Pages(tmp_path)
+    pages.write(make_page("a", 1.0, "", files))
+    page = pages.read("a")
+    assert page is not None
+    for name in names:
+        assert pages.file("a", name) == page.find(name) is not None
+    for name in ("1.0", "a-1.0.tar", "0" * 64, "", "\t", "a-1.0.tar.gz\thttps"):
+        assert pages.file("a", name) is None
+    assert pages.file("b", names[0]) is None

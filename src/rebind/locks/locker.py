@@ -228,8 +228,7 @@ class Locker:
             return package
         project, _, filename = package.url.rpartition("/files/")[2].partition("/")
         name = project_name(project)
-        page = self._pages.read(name) if name else None
-        file = page.find(unquote(filename)) if page else None
+        file = self._pages.file(name, unquote(filename)) if name else None
         if file is None or file.sha256 != package.sha256:
             raise LockError(f"the file {package.filename} is not in the index", remedy="Launch again.")
         uploaded = package.uploaded

@@ -201,6 +201,17 @@ class Pages:
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             return None
 
+    def file(self, name: str, filename: str) -> File | None:
+        """One file of a page, without reading all the others: a lock asks for one of each of its packages."""
+        try:
+            text = self.path(name).read_text()
+            middle = text.index(f"\t{filename}\t")
+            start, end = text.rindex("\n", 0, middle) + 1, text.index("\n", middle)
+            file = _row(text[start:end].split("\t"))
+        except (OSError, ValueError, IndexError):
+            return None
+        return file if file.name == filename else None
+
     def write(self, page: Page) -> None:
         facts = {"name": page.name, "fetched": page.fetched, "etag": page.etag, "missing": page.missing}
         rows = [json.dumps(facts | {"count": len(page.files)})]
@@ -211,20 +222,21 @@ class Pages:
         write_whole(self.path(page.name), "\n".join(rows) + "\n")
 
 
-def _page(name: str, facts: dict[str, object], rows: list[list[str]]) -> Page:
-    files = tuple(
-        File(
-            row[1],
-            row[2],
-            row[3],
-            int(row[4]) if row[4] else None,
-            float(row[0]),
-            "" if row[6] == '""' else json.loads(row[6]),
-            "" if row[7] == '""' else json.loads(row[7]),
-            row[5],
-        )
-        for row in rows
+def _row(row: list[str]) -> File:
+    return File(
+        row[1],
+        row[2],
+        row[3],
+        int(row[4]) if row[4] else None,
+        float(row[0]),
+        "" if row[6] == '""' else json.loads(row[6]),
+        "" if row[7] == '""' else json.loads(row[7]),
+        row[5],
     )
+
+
+def _page(name: str, facts: dict[str, object], rows: list[list[str]]) -> Page:
+    files = tuple(map(_row, rows))
     times = tuple(file.uploaded for file in files)
     lines = tuple(row[8] for row in rows)
     return Page(name, float(str(facts["fetched"])), str(facts["etag"]), files, lines, times, bool(facts["missing"]))
