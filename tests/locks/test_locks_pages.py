@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebind.locks.pages import Pages, make_page, parse_json, project_name, true_url, version_of
+from rebind.locks.pages import File, Pages, make_page, parse_json, project_name, true_url, version_of
 
 
 @given(st.text(max_size=200))
