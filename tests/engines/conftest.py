@@ -9,9 +9,19 @@ from contextlib import ExitStack
 import pytest
 
 from rebind.values import Session, SessionRequest
-from session_fixtures import Notebook, ask, engine, environment, make_layer, make_request, server, sessions_folder
+from session_fixtures import (
+    Notebook,
+    ask,
+    engine,
+    environment,
+    joined,
+    make_layer,
+    make_request,
+    server,
+    sessions_folder,
+)
 
-__all__ = ["engine", "environment", "make_layer", "make_request", "server", "sessions_folder"]
+__all__ = ["engine", "environment", "joined", "make_layer", "make_request", "server", "sessions_folder"]
 
 
 @pytest.fixture

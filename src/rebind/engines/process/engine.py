@@ -10,11 +10,13 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rebind.engines.process import rehearsal
 from rebind.engines.process.order import Order, Serving
 from rebind.engines.process.place import Place, places
+from rebind.engines.process.quiet import quiet_mounts
 from rebind.engines.process.starting import Keeper, await_answer, end, enter
 from rebind.engines.process.variables import command, variables
 from rebind.engines.process.warm import WarmParent, interpreter_prefix
@@ -137,6 +139,7 @@ class ProcessEngine:
             server_python=None if joined else interpreter_prefix(self.server),
             variables=variables(request),
         )
+        confinement = replace(confinement, mounts=(*confinement.mounts, *quiet_mounts()))
         serving = Serving(request.base_url, request.token, request.allow_origin)
         return Order(confinement, serving, command(request), bound=request.bound, rehearsal=rehearsed)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rebind.engines.process.order import Order
+from rebind.engines.process.quiet import LAB
 from rebind.values import NB_PREFIX, NPM_DIR, REPO_DIR
 
 _EXTENSIONS = (
@@ -26,7 +27,6 @@ _EXTENSIONS = (
 )
 _NODE_ROOTS = [REPO_DIR, f"{NB_PREFIX}/lib", f"{NPM_DIR}/lib"]
 """Where jupyter_lsp looks for language servers; by itself it runs `npm prefix -g`, half of the CPU of a start."""
-_NO_UPDATES = "jupyterlab.handlers.announcements.NeverCheckForUpdate"
 
 
 def preload() -> None:
@@ -84,8 +84,7 @@ def _settings(order: Order) -> Any:
         "IdentityProvider": {"token": serving.token},
         "LanguageServerManager": {"node_roots": _NODE_ROOTS},
         "PasswordIdentityProvider": {"hashed_password": ""},
-        # The server's environment is read-only, and asking the network for news is not the repository's wish.
-        "LabApp": {"extension_manager": "readonly", "news_url": None, "check_for_updates_class": _NO_UPDATES},
+        "LabApp": dict(LAB),  # the server's environment is read-only
     }
     if name is not None:
         _name_kernel(name)
