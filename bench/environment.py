@@ -2,7 +2,8 @@
 
 Package caches are warm on all sides: rebind's unpacked wheels are there, pip's and uv's caches are mounted into their
 builds. What is made anew in each repeat is the environment (ours: `rebind build`, the whole command) and the image's
-layers (theirs). `ours` resolves, as theirs do; `ours, from its lock` has been resolved before.
+layers (theirs). `ours` resolves, as theirs do, and as of a new commit's date each time; `ours, from its lock` has been
+resolved before.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def _note(figures: Figures, case: str, side: str, spent: Spent) -> None:
 def ours(rebind: Rebind, wanted: Repositories, figures: Figures) -> None:
     """One repeat: each environment once with resolving, once from its lock."""
     for case, folder in ((WHOLE, wanted.whole), (MORE, wanted.more)):
+        repository.commit(folder, {})  # another date, of which no index page is cached yet
         before = rebind.kept()
         _note(figures, case, "ours", rebind.build(folder))
         rebind.forget(before, locks=False)
