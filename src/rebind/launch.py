@@ -191,7 +191,7 @@ def remembered(steps: Steps, wanted: Wanted, commit: Commit) -> Prepared | None:
         python = Interpreter(kept["python"][0], Path(kept["python"][1]), Path(kept["python"][2]))
         environment = Environment(kept["environment"], Path(kept["path"]), python, kept["joined"])
         layers = tuple(Layer(digest, Path(path)) for digest, path in kept["layers"])
-    except (OSError, ValueError, KeyError, IndexError):
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
     entries = [("environments", environment.digest), *(("layers", layer.digest) for layer in layers)]
     store = steps.builder.store
