@@ -16,7 +16,7 @@ protocols perl R ImageMagick-6 ImageMagick-7 OpenCL vulkan glvnd groff texmf vim
 dpkg/origins dpkg/shlibs.default java-8-openjdk java-11-openjdk java-17-openjdk java-21-openjdk java-25-openjdk
 python3 python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 octave.conf emacs
 """
-_VAR = ("/var/lib/texmf", "/var/cache/fontconfig", "/var/lib/ghostscript", "/var/lib/R")
+_VAR = ("/var/lib/dpkg", "/var/lib/texmf", "/var/cache/fontconfig", "/var/lib/ghostscript", "/var/lib/R")
 _PROFILE = """\
 if [ "${BASH-}" ] && [ -f /etc/bash.bashrc ]; then . /etc/bash.bashrc; fi
 if [ -d /etc/profile.d ]; then for i in /etc/profile.d/*.sh; do [ -r "$i" ] && . "$i"; done; unset i; fi

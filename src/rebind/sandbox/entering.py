@@ -14,6 +14,7 @@ from rebind.sandbox.mounts import Confinement, Overlay
 from rebind.sandbox.relay import Relay
 from rebind.sandbox.root import build_root
 from rebind.sandbox.sources import open_sources
+from rebind.values import UID
 
 
 def enter(
@@ -39,7 +40,7 @@ def enter(
     if os.geteuid() == 0:
         raise SandboxError("A sandbox is not entered as root.", remedy="Call privileges.become() first.")
     wiring = Wiring(lifeline, frozenset(keep_fds), frozenset(pass_fds))
-    privileges.unshare_all()
+    privileges.unshare_all(0 if confinement.as_root else UID)
     heard, tell = os.pipe()
     parent = os.getpid()
     pid = os.fork()
@@ -114,7 +115,7 @@ def _confine(
     _replace_environment(confinement)
     on_disk = any(isinstance(mount, Overlay) and mount.upper for mount in confinement.mounts)
     privileges.set_limits(confinement.limits, grouped=grouped, on_disk=on_disk)
-    privileges.confine_thread()
+    privileges.confine_thread(as_root=confinement.as_root)
     return relay
 
 

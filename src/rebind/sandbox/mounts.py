@@ -25,15 +25,17 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A writable view over read-only folders.
+    """A view of several folders as one, writable unless `read_only`.
 
     `lowers` top first; none at all gives an empty folder. What is written goes to `upper` (made if it is absent, its
-    work folder beside it), or, with None, into the scratch space that the disk limit bounds.
+    work folder beside it), or, with None, into the scratch space that the disk limit bounds. With `read_only` there are
+    two lowers at least, and no upper.
     """
 
     target: str
     lowers: tuple[Path, ...]
     upper: Path | None = None
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,9 @@ class Confinement:
     """Of the session or build; becomes the host name and names the control group."""
     owner: int = SANDBOX_UID
     """As root: the user id that the sandbox's processes have on the host. An ordinary user always has its own."""
+    as_root: bool = False
+    """The one user is called root inside, and what only root may do to owners and users succeeds without effect: for
+    package tools that insist. It gains no right by it."""
 
     def environment(self) -> dict[str, str]:
         """The variables of the first command inside."""

@@ -35,17 +35,18 @@ def become(owner: int) -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
 
 
-def unshare_all() -> None:
+def unshare_all(inside: int = UID) -> None:
     """New user, process, network, IPC, UTS and control group namespaces; mounts follow in the first process.
 
-    Inside, the one user is uid and gid 1000. Raises SandboxError with the remedy if this machine does not allow it.
+    Inside, the one user has the uid and gid `inside`. Raises SandboxError with the remedy if this machine does not
+    allow it.
     """
     uid, gid = os.geteuid(), os.getegid()
     flags = syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET
     flags |= syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
     try:
         syscalls.unshare(flags)
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{UID} {uid} 1"), ("gid_map", f"{UID} {gid} 1")):
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {uid} 1"), ("gid_map", f"{inside} {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
     except OSError as error:
@@ -107,9 +108,12 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
-def confine_thread() -> None:
-    """No capability, no way to gain one, no dangerous system call: for this process and all that it starts."""
+def confine_thread(*, as_root: bool = False) -> None:
+    """No capability, no way to gain one, no dangerous system call: for this process and all that it starts.
+
+    `as_root`: what needs root's rights over owners and users succeeds without effect.
+    """
     syscalls.leave_keyring()
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    seccomp.install()
+    seccomp.install(as_root=as_root)

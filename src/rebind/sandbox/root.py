@@ -113,6 +113,10 @@ def _lay(mount: Overlay, trees: Iterator[int]) -> None:
     """Mounts an overlay. Its folders are staged under short names: all options must fit into one page."""
     Path(mount.target).mkdir(parents=True, exist_ok=True)
     lowers = [_stage(next(trees)) for _ in mount.lowers]
+    if mount.read_only:
+        options = f"lowerdir={':'.join(lowers)},userxattr"
+        syscalls.mount("overlay", mount.target, "overlay", _SAFE | syscalls.MS_RDONLY, options)
+        return
     if mount.upper is None:
         folder = _scratch_folder()
         upper, work = f"{folder}/u", f"{folder}/w"

@@ -28,7 +28,9 @@ def tmpfs_suffices() -> bool:
 def scratch(confinement: Confinement) -> Iterator[Confinement]:
     """The confinement with its overlays' writable parts where they work; what was put on a disk goes afterwards."""
     wanted = [
-        mount for mount in confinement.mounts if isinstance(mount, Overlay) and mount.upper is None and mount.lowers
+        mount
+        for mount in confinement.mounts
+        if isinstance(mount, Overlay) and mount.upper is None and mount.lowers and not mount.read_only
     ]
     if not wanted or tmpfs_suffices():
         yield confinement

@@ -64,6 +64,23 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
     "move_pages": (279, 239),
 }
+# Nothing happens and success is said: for package tools that act as root over a single user id (`as_root`).
+PRETENDED: dict[str, tuple[int | None, int | None]] = {
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "setuid": (105, 146),
+    "setgid": (106, 144),
+    "setgroups": (116, 159),
+    "setreuid": (113, 145),
+    "setregid": (114, 143),
+    "setresuid": (117, 147),
+    "setresgid": (119, 149),
+    "setfsuid": (122, 151),
+    "setfsgid": (123, 152),
+    "capset": (126, 91),
+}
 CLONE, CLONE3, IOCTL, SOCKET, PERSONALITY = (56, 220), (435, 435), (16, 29), (41, 198), (135, 92)
 NAMESPACES = 0x0200_0000 | 0x0002_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000
 TERMINAL_COMMANDS = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX type into somebody else's terminal
@@ -95,7 +112,7 @@ def _one_of(number: int, argument: int, values: tuple[int, ...], found: int, oth
     return [(JUMP_EQUAL, 0, len(body), number), *body]
 
 
-def program(machine: str) -> list[Instruction]:
+def program(machine: str, *, as_root: bool = False) -> list[Instruction]:
     """The filter for `machine` (`x86_64` or `aarch64`); KeyError for another one."""
     at = ("x86_64", "aarch64").index(machine)
     denied, absent = _refuse(errno.EPERM), _refuse(errno.ENOSYS)
@@ -105,10 +122,10 @@ def program(machine: str) -> list[Instruction]:
     if machine == "x86_64":
         code += [(JUMP_ABOVE, 0, 1, 0x4000_0000), _ret(absent)]  # the x32 numbers
     code += [(JUMP_EQUAL, 0, 1, CLONE3[at]), _ret(absent)]  # its flags are behind a pointer; libc falls back to clone
-    for numbers in DENIED.values():
-        number = numbers[at]
-        if number is not None:
-            code += [(JUMP_EQUAL, 0, 1, number), _ret(denied)]
+    answers = [(DENIED, denied)] + ([(PRETENDED, _refuse(0))] if as_root else [])
+    for calls, answer in answers:
+        for number in (numbers[at] for numbers in calls.values()):
+            code += [(JUMP_EQUAL, 0, 1, number), _ret(answer)] if number is not None else []
     clone = [(LOAD, 0, 0, ARGUMENT[0]), (JUMP_BITS, 0, 1, NAMESPACES), _ret(denied), _ret(ALLOW)]
     code += [(JUMP_EQUAL, 0, len(clone), CLONE[at]), *clone]
     code += _one_of(IOCTL[at], 1, TERMINAL_COMMANDS, denied, ALLOW)
@@ -121,7 +138,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def install() -> None:
+def install(*, as_root: bool = False) -> None:
     """Puts the filter on this thread and all that it starts. Needs no_new_privs. OSError."""
-    packed = b"".join(struct.pack("=HBBI", *each) for each in program(syscalls.MACHINE))
+    packed = b"".join(struct.pack("=HBBI", *each) for each in program(syscalls.MACHINE, as_root=as_root))
     syscalls.prctl_pointer(syscalls.PR_SET_SECCOMP, 2, _Program(len(packed) // 8, packed))
