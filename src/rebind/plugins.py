@@ -19,6 +19,7 @@ from datetime import timedelta
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rebind import sandbox
 from rebind.builds import Builder
@@ -27,6 +28,7 @@ from rebind.builds.cleaning import clean
 from rebind.engines.process import ProcessEngine
 from rebind.engines.served import ServedEngine
 from rebind.errors import SandboxError, SettingsError
+from rebind.images import Images
 from rebind.launch import Prepared, Steps
 from rebind.locks import HOST, DatedIndex, Interpreters, Locker, server_lock
 from rebind.providers import Provider
@@ -35,7 +37,10 @@ from rebind.providers.local import LocalProvider
 from rebind.sandbox.egress import Egress
 from rebind.sandbox.policy import EgressPolicy
 from rebind.settings import Settings
-from rebind.values import REPO_DIR, Interpreter, Limits, Report
+from rebind.values import REPO_DIR, SERVER_DIR, Interpreter, Limits, Report
+
+if TYPE_CHECKING:
+    from rebind.images.writer import Image
 
 _SOCKET_ROOM = 60  # of the 107 bytes that the path of a Unix socket may have, for the directory
 
@@ -70,6 +75,15 @@ def _local(needs: Needs) -> Provider:
 
 PROVIDERS: dict[str, Callable[[Needs], Provider]] = {"local": _local, "git": _git}
 """Built-in providers, in the order in which they are asked whether an address is theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an image says of itself beside what is in it."""
+
+    repository: str
+    """The address, `local` for a folder."""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class Installation:
@@ -223,6 +237,27 @@ class Installation:
     def server(self, report: Report) -> Path:
         """Prefix of the notebook server's environment, built at first use. Raises as Builder.build_server."""
         return self.builder.build_server(server_lock(_own_interpreter()), _own_interpreter(), report)
+
+    @cached_property
+    def images(self) -> Images:
+        plain = (name.strip() for name in self.settings.plain_http_registries.split(","))
+        path = self.settings.data / "store" / "blobs"
+        return Images(path, self.settings.base_image, plain=frozenset(name for name in plain if name))
+
+    def image(self, prepared: Prepared, told: Told, report: Report) -> Image:
+        """What was prepared, as an image in the blobs. Raises BuildError, DiskError, AddressError, NetworkError."""
+        from rebind.images.manifests import Facts
+        from rebind.images.writer import Contents
+
+        self.builds.start()
+        joined = prepared.environment.joined
+        python = _own_interpreter()
+        server = None if joined else self.builder.build_server_for(SERVER_DIR, server_lock(python), python, report)
+        date = prepared.commit.date
+        facts = Facts(date, told.repository, prepared.commit.spec.ref, prepared.start, joined, told.labels)
+        layers, environment = prepared.layers, prepared.environment
+        contents = Contents(environment, layers, server, None if joined else python, facts)
+        return self.images.write(contents, report)
 
     def clean(self, days: float | None, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
         """Frees what nobody has used for that many days (None: at all, just now); bytes, and names of what went."""

@@ -65,6 +65,13 @@ class Settings:
     keep_sessions: bool = _setting(
         False, "Leave sessions and proxy running when `rebind serve` is asked to stop (for an upgrade)."
     )
+    base_image: str = _setting(
+        "docker://docker.io/library/buildpack-deps:24.04",
+        "What images lie on: docker://NAME, oci:DIR, oci-archive:FILE, or tar:FILE with a root file system.",
+    )
+    plain_http_registries: str = _setting(
+        "", "Registries (host or host:port) that may be spoken to without encryption; this machine's always may."
+    )
     sandbox_uid: int = _setting(61000, "User id of sandboxes when rebind runs as root.")
     egress_ports: str = _setting("80,443,9418,22,873", "Ports that sandboxes may reach on public addresses.")
     cors_allow_origin: str = _setting("*", "Origin that may use the launch API and the sessions from other pages.")

@@ -66,6 +66,10 @@ class Builder:
         """The same for use at a path of this machine: returns its prefix. Raises as `build`."""
         return self._environments.build_server(locked, interpreter, saying(report))
 
+    def build_server_for(self, inside: str, locked: LockedPlan, interpreter: Interpreter, report: Report) -> Path:
+        """The same for use at the path `inside` of an image: returns where it lies here. Raises as `build`."""
+        return self._environments.build_server_for(inside, locked, interpreter, saying(report))
+
     def overlay(
         self,
         environment: Environment,

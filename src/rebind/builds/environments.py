@@ -40,6 +40,16 @@ class Environments:
 
         return self._have(digest, say, fill) / "prefix"
 
+    def build_server_for(self, inside: str, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Path:
+        """The same to be used at the path `inside` of an image, with the interpreter where images have it."""
+        facts = [locked.environment, interpreter.inside, inside]
+        digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+        def fill(making: Making) -> None:
+            self._installation(locked, interpreter, say).fill_for(inside, making.work, interpreter.inside)
+
+        return self._have(digest, say, fill) / "prefix"
+
     def fill(self, locked: LockedPlan, interpreter: Interpreter, place: Path, say: Say) -> None:
         """The environment of a lock's wheels alone, in an empty directory and not kept: to build the others in."""
         self._installation(locked, interpreter, say).fill(place, only_wheels=True)
@@ -74,10 +84,10 @@ class _Installation:
         tree.write(f"{NPM_DIR[1:]}/npmrc", f"prefix={NPM_DIR}\n".encode())
         self._install(work, work / NB_PREFIX[1:], self.interpreter.inside, NB_PREFIX, only_wheels)
 
-    def fill_for(self, prefix: str, work: Path) -> None:
-        """`work`/prefix, to be used at `prefix` on this machine."""
+    def fill_for(self, prefix: str, work: Path, executable: str = "") -> None:
+        """`work`/prefix, to be used at `prefix`, on this machine unless `executable` is elsewhere."""
         (work / "prefix").mkdir()
-        self._install(work, work / "prefix", str(self.interpreter.executable), prefix, False)
+        self._install(work, work / "prefix", executable or str(self.interpreter.executable), prefix, False)
 
     def _install(self, work: Path, root: Path, executable: str, prefix: str, only_wheels: bool) -> None:
         from rebind.builds.assemble import assemble

@@ -14,6 +14,7 @@ _HEADINGS = {
     Phase.WAITING: "Preparing",
     Phase.FETCHING: "Fetching the repository",
     Phase.BUILDING: "Making the environment",
+    Phase.PUSHING: "Pushing the image",
     Phase.BUILT: "Environment ready",
     Phase.LAUNCHING: "Starting the session",
     Phase.READY: "Ready",
@@ -54,7 +55,7 @@ class Progress:
         if self._quiet and event.phase is not Phase.FAILED:
             return
         self._heading(event.phase)
-        if event.phase in (Phase.FETCHING, Phase.BUILDING, Phase.LAUNCHING):
+        if event.phase in (Phase.FETCHING, Phase.BUILDING, Phase.PUSHING, Phase.LAUNCHING):
             for line in _printable(event.message).splitlines():
                 _say(f"  {line}")
 

@@ -24,6 +24,8 @@ class Asked:
     subdir: str
     as_of: str | None
     data: Path | None
+    base: str | None = None
+    """What an image lies on."""
 
 
 def spec_of(installation: Installation, asked: Asked) -> Spec:
@@ -38,7 +40,7 @@ def spec_of(installation: Installation, asked: Asked) -> Spec:
 @contextmanager
 def resolved(asked: Asked, report: Report) -> Iterator[tuple[Installation, Wanted, Commit]]:
     """An open installation and the commit of the address."""
-    loaded, _ = settings.load(flags(data=asked.data))
+    loaded, _ = settings.load(flags(data=asked.data, base_image=asked.base))
     with Installation(loaded).opened() as installation:
         wanted = Wanted(spec_of(installation, asked), asked.as_of)
         yield installation, wanted, launch.resolve(installation.steps, wanted.spec, report)
