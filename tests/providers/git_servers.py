@@ -35,6 +35,9 @@ class HttpServer:
     protocol: str = ""
     """'0' answers in the old protocol whatever the client wants."""
     redirect: str = ""
+    lfs_files: str = ""
+    """Another server that it says holds the LFS files."""
+    lfs_redirect: str = ""
     stall: float = 0.0
     asked: list[tuple[str, str]] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
@@ -148,6 +151,8 @@ class _SmartHandler(http.server.BaseHTTPRequestHandler):
 
     def _lfs(self, body: bytes) -> None:
         kept = self.state.root / "lfs-files"
+        if "/files/" in self.path and self.state.lfs_redirect:
+            return self._answer("302 Found", {"Location": self.state.lfs_redirect + self.path}, b"")
         if not self.path.endswith("/objects/batch"):
             wanted = kept / self.path.rsplit("/", 1)[-1]
             if not wanted.exists():
@@ -156,7 +161,7 @@ class _SmartHandler(http.server.BaseHTTPRequestHandler):
             return self._answer("200 OK", {"Content-Type": "application/octet-stream"}, content)
         objects = []
         for one in json.loads(body)["objects"]:
-            href = f"{self.state.url}/any/info/lfs/files/{one['oid']}"
+            href = f"{self.state.lfs_files or self.state.url}/any/info/lfs/files/{one['oid']}"
             objects.append({**one, "authenticated": True, "actions": {"download": {"href": href}}})
         answer = json.dumps({"transfer": "basic", "objects": objects}).encode()
         return self._answer("200 OK", {"Content-Type": "application/vnd.git-lfs+json"}, answer)

@@ -284,6 +284,14 @@ def test_unreadable_files_are_named(local: LocalProvider, tmp_path: Path) -> Non
         local.resolve(Spec("local", str(tmp_path / "folder"), None))
 
 
+def test_a_folder_without_write_permission_can_be_removed_again(local: LocalProvider, tmp_path: Path) -> None:
+    (tmp_path / "folder" / "closed").mkdir(parents=True)
+    (tmp_path / "folder" / "closed" / "a").write_text("1")
+    (tmp_path / "folder" / "closed").chmod(0o555)
+    take(local, tmp_path / "folder", None, tmp_path / "out")
+    assert (tmp_path / "out" / "closed").stat().st_mode & 0o700 == 0o700
+
+
 def test_limits(tmp_path: Path) -> None:
     root = tmp_path / "folder"
     root.mkdir()

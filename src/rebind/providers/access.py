@@ -125,7 +125,7 @@ class Access:
             options += [f"http.proxy={self.proxy_url}", f"core.gitProxy={self.home / 'tunnel'}"]
         if self._credentials():
             options.append(f"credential.helper={_HELPER}")
-        if shutil.which("git-lfs"):
+        if self.has_lfs():
             options += [
                 "filter.lfs.process=git-lfs filter-process",
                 "filter.lfs.smudge=git-lfs smudge -- %f",
@@ -133,6 +133,10 @@ class Access:
                 "filter.lfs.required=true",
             ]
         return [part for option in options for part in ("-c", option)]
+
+    def has_lfs(self) -> bool:
+        """Whether git-lfs is installed here."""
+        return shutil.which("git-lfs") is not None
 
     def environment(self, url: GitURL | None = None) -> dict[str, str]:
         """The variables of a git process that talks to `url`; None for one that talks to nobody."""

@@ -12,9 +12,11 @@ from rebind.providers.addresses import GitURL
 from rebind.providers.cache import growth
 from rebind.providers.command import Call, Finished, Git, Watch, too_large
 from rebind.providers.failures import explain
+from rebind.providers.lfs import OFFLINE, fetch_large, find_pointers, lfs_server
 from rebind.values import Event, Phase
 
 _MOST_FILES = 1_000_000
+_SMALLEST, _LARGEST = 100, 1024  # bytes of a pointer of Git LFS
 _LFS_ATTRIBUTE = re.compile(rb"(?m)^[^#\n]*\sfilter=lfs\b")
 
 
@@ -143,36 +145,49 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def tree(git: Git, into: Path, wanted: Wanted, watch: Watch) -> tuple[list[Link], bool]:
-    """The submodules of the commit, and whether it has an `.lfsconfig`. RepositoryError if its files are too many.
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What must be known of a commit's files before they are written."""
+
+    links: tuple[Link, ...]
+    lfs_config: bool
+    """It has an `.lfsconfig`."""
+    small: tuple[str, ...]
+    """Blobs that may be pointers of Git LFS; none if there are no attributes that would make them such."""
+
+
+def tree(git: Git, into: Path, wanted: Wanted, watch: Watch) -> Tree:
+    """Reads the tree of the commit. RepositoryError if its files are too many.
 
     A few small objects can name more files than any disk holds, so they are counted before they are written.
     """
-    listed = git.run(
-        Call(["ls-tree", "-r", "-l", "-z", "--full-tree", wanted.commit], git_dir=into / ".git", watch=watch)
-    )
+    wish = ["ls-tree", "-r", "-l", "-z", "--full-tree", wanted.commit]
+    listed = git.run(Call(wish, git_dir=into / ".git", watch=watch))
     if listed.code != 0:
         raise BrokenStoreError(listed.error)
-    links, total, lfs_config = [], 0, False
+    links, small, total, attributes, lfs_config = [], [], 0, False, False
     entries = listed.out.split(b"\0")
     for entry in entries:
         facts, _, path = entry.partition(b"\t")
-        mode, _, rest = facts.partition(b" ")
-        words = rest.split()
-        if mode == b"160000":
-            links.append(Link(os.fsdecode(path), words[1].decode()))
-        elif len(words) == 3 and words[2].isdigit():
-            total += int(words[2])
+        words = facts.split()
+        if words[:1] == [b"160000"]:
+            links.append(Link(os.fsdecode(path), words[2].decode()))
+        elif len(words) == 4 and words[3].isdigit():
+            size = int(words[3])
+            total += size
+            if _SMALLEST <= size <= _LARGEST:
+                small.append(words[2].decode())
+        attributes = attributes or path == b".gitattributes" or path.endswith(b"/.gitattributes")
         lfs_config = lfs_config or path == b".lfsconfig"
     limit = git.access.max_bytes
     if (limit and total > limit) or len(entries) > _MOST_FILES:
         raise too_large(watch.named, limit or total)
-    return links, lfs_config
+    return Tree(tuple(links), lfs_config, tuple(small) if attributes else ())
 
 
-def write_files(git: Git, into: Path, wanted: Wanted, watch: Watch, lfs_config: bool) -> None:
+def write_files(git: Git, into: Path, wanted: Wanted, watch: Watch, files: Tree) -> None:
     """Writes the files of the commit beside `into/.git`. Raises RepositoryError; hooks are never run."""
-    options = _lfs_options(git, into, wanted, lfs_config)
+    options = _lfs(git, into, wanted, watch, files)
     if wanted.lfs:
         watch = replace(watch, size=growth(wanted.lfs, "**/*"), max_bytes=git.access.max_bytes)
     done = git.run(
@@ -210,34 +225,26 @@ def refresh(git: Git, into: Path, wanted: Wanted, watch: Watch) -> bool:
     return done.code == 0 and not done.out
 
 
-def _lfs_options(git: Git, into: Path, wanted: Wanted, lfs_config: bool) -> tuple[str, ...]:
-    if wanted.url is None:
-        return ()
-    # Stated here it beats the repository's `.lfsconfig`, which could name a file of this machine.
-    url = wanted.url
-    server = _stated_lfs(git, into, wanted) if lfs_config else ""
-    if not server and url.protocol in ("http", "https"):
-        server = f"{url.text.rstrip('/').removesuffix('.git')}.git/info/lfs"
-    elif not server:
-        server = url.text
+def _lfs(git: Git, into: Path, wanted: Wanted, watch: Watch, files: Tree) -> tuple[str, ...]:
+    """Makes ready what git-lfs will ask for, and gives its settings."""
+    if wanted.url is None or not files.small or not git.access.has_lfs():
+        return (f"lfs.url={OFFLINE}",)
+    server = lfs_server(git, into / ".git", wanted.commit, wanted.url, files.lfs_config)
+    if git.access.proxy_url and wanted.lfs:
+        large = find_pointers(git, into / ".git", files.small, watch)
+        fetch_large(git.access, server, large, wanted.lfs, replace(watch, max_bytes=git.access.max_bytes))
+        server = OFFLINE
     kept = (f"lfs.storage={wanted.lfs}",) if wanted.lfs else ()
     few = ("lfs.transfer.maxretries=2", "lfs.transfer.maxretrydelay=1", "lfs.concurrenttransfers=4")
+    # Stated here the address beats the repository's `.lfsconfig`, which could name a file of this machine.
     return (f"lfs.url={server}", *kept, *few)
-
-
-def _stated_lfs(git: Git, into: Path, wanted: Wanted) -> str:
-    blob = f"--blob={wanted.commit}:.lfsconfig"
-    done = git.run(Call(["config", blob, "--no-includes", "--get", "lfs.url"], git_dir=into / ".git"))
-    server = done.text.strip()
-    good = re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(?:/[^\s@\\]*)?", server) and len(server) < 1000
-    return server if done.code == 0 and good else ""
 
 
 def _say_lfs(git: Git, into: Path, watch: Watch) -> None:
     path = into / ".gitattributes"
     if path.is_symlink() or not path.is_file() or not _LFS_ATTRIBUTE.search(path.read_bytes()):
         return
-    if not any("filter.lfs" in option for option in git.access.options()):
+    if not git.access.has_lfs():
         text = "Warning: git-lfs is not installed here, so the files kept in Git LFS are only pointers.\n"
         if watch.report is not None:
             watch.report(Event(Phase.FETCHING, text))

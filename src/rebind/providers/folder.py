@@ -104,7 +104,7 @@ class _Walk:
             os.mkdir(name, 0o700, dir_fd=target)
             with _opened(name, target, self._named(path)) as made:
                 self.directory(inner, made, f"{path}/", depth + 1)
-                os.fchmod(made, mode)
+                os.fchmod(made, mode | 0o700)  # a folder that cannot be written to could not be removed again
 
     def _file(self, name: str, source: int, target: int | None, path: str, mode: int) -> None:
         reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)

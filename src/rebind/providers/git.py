@@ -161,13 +161,13 @@ class GitProvider:
                 self._take(cache, wanted, into, watch)
             except BrokenStoreError as error:
                 raise RepositoryError(f"{url.text} could not be read.", detail=str(error)) from error
-        links, lfs_config = tree(self.git, into, wanted, watch)
-        write_files(self.git, into, wanted, watch, lfs_config)
+        files = tree(self.git, into, wanted, watch)
+        write_files(self.git, into, wanted, watch, files)
 
         def inner(address: GitURL, commit: str, place: Path, deeper: int) -> None:
             self.fetch_submodule(address, commit, place, replace(watch, named=address.text), deeper)
 
-        fetch_submodules(self.git, into, wanted.commit, links, url, watch, inner, depth)
+        fetch_submodules(self.git, into, wanted.commit, files.links, url, watch, inner, depth)
 
     def fetch_submodule(self, url: GitURL, commit: str, into: Path, watch: Watch, depth: int) -> None:
         """Writes one commit, without history, into an empty directory; its own submodules too."""

@@ -191,13 +191,13 @@ class LocalProvider:
         wanted = Wanted(commit.id, True, branch, (url or place).text, place)
         with borrowed(repository, self.cache / "tmp", commit.id, names) as store:
             write_git(self.git, store, wanted, into, watch)
-        links, lfs_config = tree(self.git, into, wanted, watch)
-        write_files(self.git, into, wanted, watch, lfs_config)
+        files = tree(self.git, into, wanted, watch)
+        write_files(self.git, into, wanted, watch, files)
 
         def inner(address: GitURL, inner_commit: str, where: Path, depth: int) -> None:
             self.remote.fetch_submodule(address, inner_commit, where, replace(watch, named=address.text), depth)
 
-        fetch_submodules(self.git, into, commit.id, links, url or place, watch, inner, 0)
+        fetch_submodules(self.git, into, commit.id, files.links, url or place, watch, inner, 0)
 
     def _branch(self, commit: Commit, repository: LocalRepository, names: Advertised, watch: Watch) -> str:
         with suppress(RepositoryError):

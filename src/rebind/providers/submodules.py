@@ -37,7 +37,7 @@ Fetch = Callable[[GitURL, str, Path, int], None]
 
 
 def fetch_submodules(
-    git: Git, into: Path, commit: str, links: list[Link], base: GitURL, watch: Watch, fetch: Fetch, depth: int
+    git: Git, into: Path, commit: str, links: tuple[Link, ...], base: GitURL, watch: Watch, fetch: Fetch, depth: int
 ) -> None:
     """Fetches every submodule of a commit. A failure is fatal and names it. RepositoryError, RefusedError."""
     if not links:
