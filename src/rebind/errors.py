@@ -21,6 +21,8 @@ RebindError
 
 from __future__ import annotations
 
+import errno
+
 
 class RebindError(Exception):
     """Base of all. `str(error)` is one sentence; `remedy` is what the reader can do; `detail` a longer text."""
@@ -83,3 +85,26 @@ class NetworkError(RebindError): ...
 
 
 class SettingsError(RebindError): ...
+
+
+_SQLITE_FULL = 13
+
+
+def out_of_room(path: object, detail: str = "") -> DiskError:
+    """The error for a disk without room, where there is nothing better to say."""
+    return DiskError(
+        f"No space left on the disk of {path}.",
+        remedy="Run `rebind clean` to remove what is not in use, or make room on that disk.",
+        detail=detail,
+    )
+
+
+def disk_error(error: BaseException, data: object) -> DiskError | None:
+    """What to show for an exception that a full disk is behind, itself or as its cause; None for any other."""
+    seen: BaseException | None = error
+    while seen is not None:
+        full = isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or getattr(seen, "sqlite_errorcode", None) == _SQLITE_FULL:
+            return out_of_room(getattr(seen, "filename", None) or data)
+        seen = seen.__cause__ or seen.__context__
+    return None

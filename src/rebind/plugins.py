@@ -135,10 +135,25 @@ class Installation:
         """Our own way out: to private addresses unless this is a public hub."""
         return self._egress("fetching", allow_private=not self.public)
 
+    def make_data(self) -> None:
+        """Makes the data directory. Raises SettingsError if it cannot be had or written to."""
+        data = self.settings.data
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=data):
+                pass
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return  # whoever needs room says so
+            raise SettingsError(
+                f"The data directory {data} cannot be used: {error.strerror}.",
+                remedy="Choose another one with --data or REBIND_DATA.",
+            ) from error
+
     @contextmanager
     def opened(self) -> Iterator[Installation]:
         """Starts what the steps need (dated index, the two ways out) and stops it again. Raises SettingsError."""
-        _usable(self.settings.data)
+        self.make_data()
         with ExitStack() as stack:
             for part in (self.index, self.egress, self.fetching):
                 stack.callback(part.stop)
@@ -294,21 +309,6 @@ def _own_interpreter() -> Interpreter:
     prefix = Path(sys.base_prefix)
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     return Interpreter(".".join(map(str, sys.version_info[:3])), prefix, prefix / "bin" / f"python{minor}")
-
-
-def _usable(data: Path) -> None:
-    """Makes the data directory. Raises SettingsError if it cannot be had or written to."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data):
-            pass
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return  # whoever needs room says so
-        raise SettingsError(
-            f"The data directory {data} cannot be used: {error.strerror}.",
-            remedy="Choose another one with --data or REBIND_DATA.",
-        ) from error
 
 
 def _private_directory(path: Path) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import git
-from tests.whole.programs import Hub
+from tests.whole.programs import Hub, shared_data
 
 from rebind.sandbox import capabilities
 
@@ -18,10 +17,7 @@ from rebind.sandbox import capabilities
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not capabilities().isolation:
         pytest.skip("this machine does not allow user namespaces: " + " ".join(capabilities().statements()))
-    kept = os.environ.get("TEST_DATA")
-    path = Path(kept) if kept else tmp_path_factory.mktemp("whole")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return shared_data(lambda: tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="session")
@@ -47,19 +43,30 @@ def hub(data: Path) -> Iterator[Hub]:
 
 
 SMALL = {"requirements.txt": "six\n", "hello.txt": "hello\n"}
+Publish = Callable[[str, dict[str, str]], str]
 
 
 @pytest.fixture(scope="session")
-def repository(served: Path, git_url: str) -> str:
+def publish(served: Path, git_url: str) -> Publish:
+    """A function that puts a repository of {path: text} behind a real git server under a name; gives its URL."""
+
+    def make(name: str, files: dict[str, str]) -> str:
+        root = served / name
+        root.mkdir()
+        git(root, "init", "-q", "-b", "main")
+        for path, text in files.items():
+            (root / path).write_text(text)
+        git(root, "add", "-A")
+        git(root, "commit", "-q", "--allow-empty", "-m", "files")
+        return f"{git_url}/{name}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def repository(publish: Publish) -> str:
     """A small repository behind a real git server; gives its URL."""
-    root = served / "small"
-    root.mkdir()
-    git(root, "init", "-q", "-b", "main")
-    for name, text in SMALL.items():
-        (root / name).write_text(text)
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "files")
-    return f"{git_url}/small"
+    return publish("small", SMALL)
 
 
 def processes(text: str) -> list[str]:

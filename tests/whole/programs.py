@@ -9,12 +9,25 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 REBIND = [sys.executable, "-P", "-m", "rebind"]
+
+
+_shared: list[Path] = []
+
+
+def shared_data(make: Callable[[], Path]) -> Path:
+    """One data directory for the whole run, so that the notebook server is installed once. TEST_DATA names one that is
+    kept between runs; else `make` makes it."""
+    if not _shared:
+        kept = os.environ.get("TEST_DATA")
+        _shared.append(Path(kept) if kept else make())
+        _shared[0].mkdir(parents=True, exist_ok=True)
+    return _shared[0]
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -30,8 +30,10 @@ def serve_hub(settings: Settings, *, as_json: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes does not end a service
     with ExitStack() as stack:
+        installation = Installation(settings, public=True)
+        installation.make_data()
         _only_one(settings.data, stack)
-        installation = stack.enter_context(Installation(settings, public=True).opened())
+        stack.enter_context(installation.opened())
         engine = installation.engine()
         stack.callback(engine.close)
         hub = Hub(settings, installation.steps, engine)
@@ -58,7 +60,6 @@ def serve_hub(settings: Settings, *, as_json: bool) -> None:
 
 
 def _only_one(data: Path, stack: ExitStack) -> None:
-    data.mkdir(parents=True, exist_ok=True)
     lock = os.open(data / "hub.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     stack.callback(os.close, lock)
     try:

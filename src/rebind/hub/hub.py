@@ -73,7 +73,7 @@ class Hub:
 
     def _keep(self) -> None:
         while not self._stopping.wait(TICK):
-            for work in (self._reconcile, self._cull, self._forget):
+            for work in (self.launches.write_up, self._reconcile, self._cull, self._forget):
                 try:
                     work()
                 except Exception as error:  # one bad round must not end the keeping
@@ -122,6 +122,9 @@ class Hub:
                     yield number, self._with_token(event)
                     if event.phase in (Phase.READY, Phase.FAILED):
                         return
+                if id in self.launches.unwritten:
+                    yield after + 1, Event(Phase.FAILED, self.launches.unwritten[id] + "\n")
+                    return
                 # Another process may move this launch on: look again now and then even if nobody wakes us.
                 await asyncio.wait_for(woken.wait(), timeout=2.0)
             except TimeoutError:

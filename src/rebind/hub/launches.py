@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from rebind import launch as steps_of
-from rebind.errors import FullError, NetworkError, RebindError, RefNotFoundError, RepositoryError
+from rebind.errors import FullError, NetworkError, RebindError, RefNotFoundError, RepositoryError, disk_error
 from rebind.hub.owner import alive
 from rebind.hub.secrets import new_id
 from rebind.hub.sessions import Sessions, ready_facts
@@ -38,6 +38,8 @@ class Launches:
     owner: str
     starting: set[str] = field(default_factory=set)
     """Ids of sessions that are being started just now."""
+    unwritten: dict[str, str] = field(default_factory=dict)
+    """Launches that failed while the store could not be written, by id, and why: told, and written once it can be."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor | None = None
     _builds: threading.Semaphore | None = None
@@ -103,17 +105,32 @@ class Launches:
     # Running
 
     def _run(self, record: LaunchRecord) -> None:
-        if not self.store.take_launch(record.id, self.owner, record.owner):
-            return
         try:
-            self._steps(record)
+            if self.store.take_launch(record.id, self.owner, record.owner):
+                self._steps(record)
         except Cancelled:
             pass
         except RebindError as error:
-            self._end(record.id, LaunchState.FAILED, error.text())
+            self._fail(record.id, error.text())
         except Exception as error:
-            self._end(record.id, LaunchState.FAILED, f"rebind itself failed: {type(error).__name__}: {error}")
-            raise
+            known = disk_error(error, self.settings.data)
+            self._fail(record.id, known.text() if known else f"rebind itself failed: {type(error).__name__}: {error}")
+            if known is None:
+                raise
+
+    def _fail(self, id: str, message: str) -> None:
+        """Ends a launch whatever happens: who watches it must not wait for ever because the disk is full."""
+        try:
+            self._end(id, LaunchState.FAILED, message)
+        except Exception:
+            self.unwritten[id] = message
+            self.watchers.wake(id)
+
+    def write_up(self) -> None:
+        """Writes what could not be written before."""
+        for id, message in list(self.unwritten.items()):
+            self._end(id, LaunchState.FAILED, message)
+            del self.unwritten[id]
 
     def _report(self, record: LaunchRecord) -> _Reporter:
         return _Reporter(self, record.id)

@@ -21,6 +21,7 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from rebind.locks.labels import TODAY
 from rebind.locks.pages import UNTIMED, Page, Pages, project_name
@@ -67,7 +68,7 @@ class Answers:
         self._notes: OrderedDict[str, dict[str, dict[str, tuple[float, str]]]] = OrderedDict()
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=1 << 20)
+        application = web.Application(client_max_size=1 << 20, middlewares=[_unwritable])
         for gate in ("", "/wheels-only"):
             application.router.add_get(f"/{{date}}{gate}/simple/{{project}}/", self._simple)
             application.router.add_get(f"/{{date}}{gate}/simple/{{project}}", self._slash)
@@ -176,6 +177,15 @@ class Answers:
         if page.changed(after, until):
             return True
         return None if stale else False
+
+
+@web.middleware
+async def _unwritable(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What cannot be kept is not answered, in one line instead of a traceback for each page."""
+    try:
+        return await handler(request)
+    except OSError as error:
+        raise web.HTTPInsufficientStorage(text=str(error)) from None
 
 
 def _project(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from rebind.errors import LockError, NetworkError
+from rebind.errors import LockError, NetworkError, out_of_room
 from rebind.locks.fallback import later_date
 from rebind.locks.index_client import IndexClient
 from rebind.locks.interpreters import Interpreters
@@ -30,6 +31,7 @@ from rebind.locks.workplace import EgressAddress, RunConfined, Workplace
 from rebind.values import Event, Interpreter, LockedPlan, Package, Phase, Plan, Report
 
 _NEIGHBOURS = 3
+_LEAST_FREE = 32 << 20  # of the disk: below it a failure is the disk's, whatever uv made of it
 _TOOLS_CUT = datetime(2019, 3, 1, tzinfo=UTC)
 
 
@@ -74,7 +76,7 @@ class Locker:
 
         `identity` decides nothing: refs of a repository are no secret of each other, so not even its own builds share
         what they leave. As root the checkout may be given to the sandbox's user.
-        Raises LockError (with the resolver's explanation), InterpreterError, NetworkError.
+        Raises LockError (with the resolver's explanation), InterpreterError, NetworkError, DiskError.
         """
         when = when.astimezone(UTC).replace(microsecond=0)
         choice = self._interpreters.choose(plan.python, when)
@@ -211,6 +213,8 @@ class Locker:
                     remedy="Try again when the network is back.",
                     detail=error.detail,
                 ) from None
+            if shutil.disk_usage(self._data).free < _LEAST_FREE:
+                raise out_of_room(self._data, error.detail) from error
             raise
         notes = self._client.notes(question.label, started)
         warnings += [f"{name}: {text}" for kind in (notes.stale, notes.untimed) for name, text in sorted(kind.items())]
