@@ -78,11 +78,15 @@ class Commit:
 
     spec: Spec
     id: str
-    """Forty hex digits for Git; `sha256-<hex>` of the content for a plain folder."""
+    """Forty hex digits for Git; `sha256-<hex>` of the content for a plain folder; a record's number and version."""
     date: datetime
-    """Committer date, UTC."""
+    """Committer date, or when it was published; UTC."""
     identity: str
     """Canonical name of the repository, the same over all spellings and providers."""
+    link: str = ""
+    """The spec of a link to this very commit, percent-encoded (launch API 1.3); '' if the provider does not say."""
+    page: str = ""
+    """Where a person can look at it; '' if the provider does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ class Plan:
     date: date | None = None
     """The date that `runtime.txt` states."""
     apt: tuple[str, ...] = ()
-    """Debian packages of `apt.txt`, each checked: `name`, `name=version`, `name/suite`."""
+    """Debian packages of `apt.txt`, each checked: `name`, `name=version`, `name/suite`; `-t suite` as one string."""
     conda: CondaNeed | None = None
     post_build: str | None = None
     start: str | None = None
@@ -262,7 +266,10 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Files that lie over an environment: `home/` over the home directory, `srv/` over /srv; each may be absent."""
+    """Files that lie over an environment: `home/` over the home directory, `srv/` over /srv; each may be absent.
+
+    A layer of Debian packages has `usr/`, `etc/`, `opt/`, `var/` instead, which lie over this machine's own.
+    """
 
     digest: str
     path: Path
@@ -277,6 +284,8 @@ class Environment:
     """Holds `srv/`, the lower tree of /srv."""
     python: Interpreter
     joined: bool = False
+    system: Layer | None = None
+    """The layer of the lock's Debian packages; the first of the layers of every session."""
 
     @property
     def prefix(self) -> str:

@@ -36,9 +36,15 @@ def test_with_requirements_the_strong_warning_says_what_is_installed(repository)
 
 
 def test_files_that_do_not_decide_give_no_strong_warning(repository):
-    found = plan(repository({"apt.txt": "vim", "uv.lock": "", "package.json": "{}"}))
+    found = plan(repository({"renv.lock": "", "uv.lock": "", "package.json": "{}"}))
     assert len(found.warnings) == 2
-    assert "vim" in found.warnings[0]
+    assert "uv.lock" in found.warnings[0]
+
+
+def test_apt_txt_of_the_config_directory(repository):
+    found = plan(repository({"binder/apt.txt": "vim=2:9* g++\n-t bookworm-backports", "apt.txt": "x; y"}))
+    assert found.apt == ("-t bookworm-backports", "g++", "vim=2:9*")
+    assert found.warnings == ()
 
 
 def test_a_linked_dockerfile_is_not_followed(repository):
@@ -50,7 +56,9 @@ def test_a_linked_dockerfile_is_not_followed(repository):
 @pytest.mark.parametrize(
     "token",
     ["vim;", ";", "/x", "Vim", '"x"', "-t", "-oDPkg::Pre-Invoke::=id", "vim-", "a`id`", "$(id)", "a|b", "a&&b", "../x",
-     "foo=1;x", "foo=$(id)", "foo==1", "=1", "é", "a\\b", "foo>1", "foo:", "https://x.org/a.deb", "./a.deb"],
+     "foo=1;x", "foo=$(id)", "foo==1", "=1", "-y", "--", "-t=-y", "-t;id", "-t a/b", "foo/", "foo/../x", "foo/a;b",
+     "foo=1/a",
+     "*", "foo*", "~nfoo", "?true", "task^", "foo_", "\u0430pt", "vim\u200b", "-t\u0430", "é", "a\\b", "foo>1", "foo:", "https://x.org/a.deb", "./a.deb"],
 )  # fmt: skip
 def test_apt_takes_names_only(token):
     with pytest.raises(RecipeError, match=r"^binder/apt\.txt line 2: "):
@@ -70,6 +78,18 @@ def test_apt_takes_all_names_of_debian():
     assert parse_apt("# nothing") == ()
 
 
+@pytest.mark.parametrize("option", ["-t sid", "-tsid", "-t=sid", "--target-release sid", "--target-release=sid"])
+def test_apt_suite_for_all(option):
+    assert parse_apt(f"vim {option} ed/bookworm") == ("-t sid", "ed/bookworm", "vim")
+    with pytest.raises(RecipeError, match="two suites"):
+        parse_apt(f"vim {option}\n-t bookworm")
+
+
+def test_apt_with_too_many_packages():
+    with pytest.raises(RecipeError, match="2000"):
+        parse_apt("\n".join(f"package{number}" for number in range(2001)))
+
+
 @settings(deadline=None)
 @given(st.text(max_size=40))
 def test_apt_tokens_never_hold_shell_or_options(text):
@@ -77,7 +97,9 @@ def test_apt_tokens_never_hold_shell_or_options(text):
         found = parse_apt(text)
     except RecipeError:
         return
-    assert all(token[0].isalnum() and not set(token) & set(";|&$`'\"\\/<>() \n") for token in found)
+    found = tuple(token.removeprefix("-t ") for token in found)
+    assert all(token[0].isalnum() and not set(token) & set(";|&$`'\"\\<>() \n") for token in found)
+    assert all(token.isascii() and token.isprintable() for token in found)
 
 
 def test_a_root_that_is_overlooked_is_named(repository):

@@ -2,7 +2,7 @@
 
 A repository whose needs stand only in such files still gets a plan, of plain Python without packages, and a strong
 warning comes first. Why no error: its notebooks can be read and much of their code may run; most repositories hold such
-a file beside ones that are acted on (an `apt.txt` beside `requirements.txt`); and mybinder.org too starts plain Python
+a file beside ones that are acted on (an `install.R` beside `requirements.txt`); and mybinder.org starts plain Python too
 for what it does not know. Why strong: the person at the browser must not take missing packages for the author's fault.
 """
 
@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 
 from rebind.errors import RecipeError
-from rebind.recipes.apt import parse_apt
 from rebind.recipes.configdir import within
 from rebind.recipes.tree import Tree
 
@@ -50,7 +49,6 @@ _OTHERS = (
         True,
     ),
     Other(("install.R",), "R packages", "mybinder.org runs it where runtime.txt asks for R with a date", True),
-    Other(("apt.txt",), "Debian packages", "mybinder.org installs them"),
     Other(("pylock.toml", "uv.lock", "poetry.lock", "pdm.lock"), "a lock of Python packages", _UNKNOWN),
     Other(("pixi.toml", "pixi.lock"), "pixi", _UNKNOWN),
     Other(("conda-lock.yml",), "a lock of conda packages", _UNKNOWN),
@@ -76,14 +74,9 @@ def check_legacy(tree: Tree) -> None:
 
 
 def find_others(tree: Tree, config_dir: str, acted_on: tuple[str, ...]) -> tuple[str, ...]:
-    """Warnings for all such files; `acted_on` names the files that do say what is needed.
-
-    Raises RecipeError if an `apt.txt` holds anything but package names: that is an attack or a mistake today too.
-    """
-    apt = within(config_dir, "apt.txt")
-    packages = parse_apt(tree.text(apt) or "", apt)
+    """Warnings for all such files; `acted_on` names the files that do say what is needed."""
     found = [(other, path) for other in _OTHERS for path in _paths(tree, config_dir, other)]
-    warnings = [_warning(other, path, packages) for other, path in found]
+    warnings = [_warning(other, path) for other, path in found]
     decisive = [path for other, path in found if other.decides]
     if decisive:
         warnings.insert(0, _strong(decisive, acted_on))
@@ -105,9 +98,8 @@ def _exists(tree: Tree, path: str) -> bool:
     return found is not None and (tree.root / found).is_file()
 
 
-def _warning(other: Other, path: str, packages: tuple[str, ...]) -> str:
-    names = f": {', '.join(packages[:20])}{', ...' if len(packages) > 20 else ''}" if path.endswith("apt.txt") else ""
-    return f"{path} ({other.what}{names}) is not acted on by this version of rebind; {other.elsewhere}."
+def _warning(other: Other, path: str) -> str:
+    return f"{path} ({other.what}) is not acted on by this version of rebind; {other.elsewhere}."
 
 
 def _strong(decisive: list[str], acted_on: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from rebind.errors import RecipeError
+from rebind.recipes.apt import parse_apt
 from rebind.recipes.configdir import find_config_dir, within
 from rebind.recipes.ignore import read_ignore
 from rebind.recipes.others import check_legacy, find_others
@@ -39,6 +40,7 @@ def python_plan(root: Path) -> Plan:
         requirements=requirements,
         server_requirements=server,
         date=stated,
+        apt=_apt(tree, config_dir),
         post_build=post_build,
         start=start,
         ignore=read_ignore(tree, config_dir),
@@ -53,6 +55,11 @@ def python_plan(root: Path) -> Plan:
             *start_warnings,
         ),
     )
+
+
+def _apt(tree: Tree, config_dir: str) -> tuple[str, ...]:
+    path = within(config_dir, "apt.txt")
+    return parse_apt(tree.text(path) or "", path)
 
 
 def _runtime(tree: Tree, config_dir: str, project: Project) -> tuple[PythonNeed, date | None, tuple[str, ...]]:
