@@ -57,8 +57,8 @@ def test_a_linked_dockerfile_is_not_followed(repository):
     "token",
     ["vim;", ";", "/x", "Vim", '"x"', "-t", "-oDPkg::Pre-Invoke::=id", "vim-", "a`id`", "$(id)", "a|b", "a&&b", "../x",
      "foo=1;x", "foo=$(id)", "foo==1", "=1", "-y", "--", "-t=-y", "-t;id", "-t a/b", "foo/", "foo/../x", "foo/a;b",
-     "foo=1/a",
-     "*", "foo*", "~nfoo", "?true", "task^", "foo_", "\u0430pt", "vim\u200b", "-t\u0430", "é", "a\\b", "foo>1", "foo:", "https://x.org/a.deb", "./a.deb"],
+     "foo=1/a", "*", "foo*", "~nfoo", "?true", "task^", "foo_", "\u0430pt", "vim\u200b", "-t\u0430",
+     "é", "a\\b", "foo>1", "foo:", "https://x.org/a.deb", "./a.deb"],
 )  # fmt: skip
 def test_apt_takes_names_only(token):
     with pytest.raises(RecipeError, match=r"^binder/apt\.txt line 2: "):

@@ -2,8 +2,9 @@
 
 A repository whose needs stand only in such files still gets a plan, of plain Python without packages, and a strong
 warning comes first. Why no error: its notebooks can be read and much of their code may run; most repositories hold such
-a file beside ones that are acted on (an `install.R` beside `requirements.txt`); and mybinder.org starts plain Python too
-for what it does not know. Why strong: the person at the browser must not take missing packages for the author's fault.
+a file beside ones that are acted on (an `install.R` beside `requirements.txt`); and mybinder.org starts plain Python,
+too, for what it does not know. Why strong: the person at the browser must not take missing packages for the author's
+fault.
 """
 
 from __future__ import annotations
