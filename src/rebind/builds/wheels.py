@@ -89,7 +89,7 @@ class _Preparation:
     ) -> None:
         self.store, self.obtain, self.interpreter, self.say, self.stop = store, obtain, interpreter, say, stop
         self.unpackers = Pool([sys.executable, "-I", "-S", "-B", unpack.__file__]) if unpackers else None
-        self.compilers = Pool([str(interpreter.executable), "-E", "-s", "-S", "-B", compiler.__file__])
+        self.compilers = Pool([str(interpreter.executable), "-s", "-S", "-B", compiler.__file__])
         self.compiling = ThreadPoolExecutor(CPUS)
 
     def run(self, packages: list[Package]) -> dict[Package, Wheel]:

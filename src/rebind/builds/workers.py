@@ -32,7 +32,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={name: os.environ[name] for name in _PASSED if name in os.environ}
-            | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
+            | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},  # .pyc of before 3.11 hold sets
             start_new_session=True,  # Ctrl-C is ours to handle
             text=True,
             encoding="utf-8",

@@ -63,6 +63,7 @@ def _chosen(python: Interpreter) -> Choose:
             r"|lib/libpython[^/]*|lib/(tcl|tk|itcl|thread)[^/]*(/.*)?|lib/lib(tcl|tk)[^/]*|share|share/terminfo(/.*)?"
         )
     pattern = re.compile(wanted)
+    terminals = (python.prefix / "share" / "terminfo").is_dir()
 
     def chosen(path: str, facts: os.stat_result) -> bool:
         name = path.rpartition("/")[2]
@@ -70,7 +71,7 @@ def _chosen(python: Interpreter) -> Choose:
             return False
         if path == f"lib/python{python.minor}/config-{python.minor}" or name == "sitecustomize.py":
             return False
-        return pattern.fullmatch(path) is not None
+        return pattern.fullmatch(path) is not None and (terminals or path != "share")
 
     return chosen
 

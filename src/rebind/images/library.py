@@ -24,6 +24,11 @@ else:
     from importlib.util import MAGIC_NUMBER as MAGIC
 
 
+if sys.version_info[0] > 2:
+    # Strings of one character are shared by all of a process, and marshal writes whether they were interned by chance.
+    ONE_CHARACTER = [sys.intern(chr(number)) for number in range(256)]
+
+
 def header(source):
     # type: (bytes) -> bytes
     if sys.version_info >= (3, 7):
@@ -45,12 +50,12 @@ def target(path):
 
 def held(code, kept):
     # type: (object, list[object]) -> None
-    """Keeps names and constants: marshal writes whether anything else refers to them, which else depends on what the
-    process compiled before."""
+    """Keeps names and constants: marshal writes whether anything else refers to an object, which else depends on what
+    this process compiled before. So the same file gives the same bytes everywhere."""
     if isinstance(code, type(held.__code__)):
-        kept.extend([code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_filename])
-        kept.extend([code.co_name, getattr(code, "co_qualname", None)])
-        held(code.co_names + code.co_varnames + code.co_freevars + code.co_cellvars, kept)
+        kept.extend((code.co_filename, code.co_name, getattr(code, "co_qualname", None)))
+        for names in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
+            kept.extend(names)
         held(code.co_consts, kept)
     elif isinstance(code, (tuple, frozenset)):
         for each in code:

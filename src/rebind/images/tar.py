@@ -54,7 +54,7 @@ class Packed:
 
 
 class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
+    def compress(self, data: bytes | memoryview, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
 
@@ -103,12 +103,16 @@ class LayerFile:
         if self._held >= PIECE:
             self._drain()
 
-    def _drain(self) -> None:
-        piece = b"".join(self._waiting)
-        self._waiting.clear()
-        self._held = 0
-        self._plain.update(piece)
-        self._put(self._compressor.compress(piece))
+    def _drain(self, *, all_of_it: bool = False) -> None:
+        """In pieces of one size: what ISA-L makes of them depends on where they are cut."""
+        held = memoryview(b"".join(self._waiting))
+        whole = len(held) if all_of_it else len(held) - len(held) % PIECE
+        for at in range(0, whole, PIECE):
+            piece = held[at : min(at + PIECE, whole)]
+            self._plain.update(piece)
+            self._put(self._compressor.compress(piece))
+        self._waiting = [bytes(held[whole:])]
+        self._held = len(held) - whole
 
     def _put(self, data: bytes) -> None:
         self._packed.update(data)
@@ -116,7 +120,7 @@ class LayerFile:
         self._out.write(data)
 
     def finish(self) -> Packed:
-        self._drain()
+        self._drain(all_of_it=True)
         self._put(self._compressor.flush())
         self._out.flush()
         return Packed(f"sha256:{self._packed.hexdigest()}", self._size, f"sha256:{self._plain.hexdigest()}")
