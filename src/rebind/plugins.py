@@ -31,9 +31,8 @@ from rebind.errors import SandboxError, SettingsError
 from rebind.images import Images
 from rebind.launch import Prepared, Steps
 from rebind.locks import HOST, DatedIndex, Interpreters, Locker, server_lock
+from rebind.plugin_providers import PROVIDERS, Needs
 from rebind.providers import Provider
-from rebind.providers.git import GitProvider
-from rebind.providers.local import LocalProvider
 from rebind.sandbox.egress import Egress
 from rebind.sandbox.policy import EgressPolicy
 from rebind.settings import Settings
@@ -43,38 +42,6 @@ if TYPE_CHECKING:
     from rebind.images.writer import Image
 
 _SOCKET_ROOM = 60  # of the 107 bytes that the path of a Unix socket may have, for the directory
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a provider may need; given to its factory instead of the whole installation."""
-
-    cache: Path
-    """A directory of its own."""
-    proxy_url: str | None
-    """HTTP proxy through which it must reach the network; None: directly."""
-    public: bool
-    """Whether strangers may ask: then nothing of this machine is given out."""
-    timeout: float | None
-    max_bytes: int | None
-
-
-def _git(needs: Needs) -> Provider:
-    return GitProvider(
-        cache=needs.cache,
-        proxy_url=needs.proxy_url,
-        allow_local=not needs.public,
-        timeout=needs.timeout,
-        max_bytes=needs.max_bytes,
-    )
-
-
-def _local(needs: Needs) -> Provider:
-    return LocalProvider(cache=needs.cache, allow_local=not needs.public)
-
-
-PROVIDERS: dict[str, Callable[[Needs], Provider]] = {"local": _local, "git": _git}
-"""Built-in providers, in the order in which they are asked whether an address is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +169,12 @@ class Installation:
         settings = self.settings
         proxy = self.fetching.proxy_url if self.public else None
         return Needs(
-            settings.data / name, proxy, self.public, settings.fetch_timeout or None, settings.fetch_disk or None
+            settings.data / name,
+            proxy,
+            self.public,
+            settings.fetch_timeout or None,
+            settings.fetch_disk or None,
+            settings.data / "git",
         )
 
     def run(self, prepared: Prepared, command: Sequence[str], *, on_line: Callable[[str], None] | None = None) -> int:

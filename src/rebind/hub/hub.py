@@ -24,15 +24,6 @@ from rebind.values import Event, Phase, Spec
 
 TICK = 2.0  # seconds between two looks at what really runs
 FORGET_AFTER = 30 * 86400.0
-DISPLAYS: dict[str, dict[str, Any]] = {
-    "git": {
-        "displayName": "Git repository",
-        "id": "git",
-        "spec": {"validateRegex": "[^/]+/.+"},
-        "repo": {"label": "Address of a Git repository", "placeholder": "https://example.org/a/b", "urlEncode": True},
-        "ref": {"enabled": True, "default": "HEAD"},
-    },
-}
 
 
 class Hub:
@@ -156,7 +147,8 @@ class Hub:
 
     def providers(self) -> list[dict[str, Any]]:
         """How the form shows the providers (launch-api 1.3); one that has nothing to show is not offered."""
-        return [dict(DISPLAYS[p.name]) for p in self.steps.providers if p.name in DISPLAYS]
+        displays = [getattr(provider, "display", None) for provider in self.steps.providers]
+        return [dict(display) for display in displays if display]
 
     def versions(self) -> dict[str, object]:
         """launch-api 1.8; the key `binderhub` is how clients know what they talk to."""

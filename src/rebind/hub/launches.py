@@ -159,7 +159,8 @@ class Launches:
             message = f"Could not resolve ref for {name}. Double check your URL and that your repo is public."
             raise RepositoryError(message, detail=error.text()) from error
         self.store.update_launch(record.id, commit_id=commit.id)
-        return replace(commit, spec=record.spec)
+        # The repository as it was found: a link may leave open where its name ends.
+        return replace(commit, spec=replace(record.spec, repository=commit.spec.repository))
 
     def _commit(self, record: LaunchRecord, spec: Spec) -> Commit:
         """The commit; on GitHub, whose links name one of two usual branches, HEAD if that one is not there."""

@@ -161,10 +161,12 @@ def ready_facts(launch: LaunchRecord, prepared: Prepared) -> dict[str, str]:
     request = launch.link.lstrip("/")
     stem, _, ref = request.rpartition("/")
     persistent = f"{stem}/{commit.id}" if ref and stem.count("/") >= 2 else request
+    if commit.link and request.count("/") >= 2:
+        persistent = "/".join([*request.split("/")[:2], commit.link])
     return {
         "image": f"{commit.identity}:{commit.id}",
         "repo_url": commit.spec.repository,
-        "binder_ref_url": commit.spec.repository,
+        "binder_ref_url": commit.page or commit.spec.repository,
         "binder_launch_host": launch.base_url,
         "binder_request": request,
         "binder_persistent_request": persistent,

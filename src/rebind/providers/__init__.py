@@ -1,8 +1,8 @@
 """Providers: from the address of a repository to a commit, and from a commit to its files.
 
-A provider knows one kind of address. `local` is a directory of this machine (a plain folder, a git checkout, a bare
-repository); `git` is any URL that git reads. Each is a class whose constructor takes its needs by keyword and does
-nothing; a stranger's provider is done when it passes `tests/conformance/test_providers.py`.
+A provider knows one kind of address: a directory of this machine, what git or Mercurial read, a forge (which git then
+fetches), an archive of records with DOIs, a packed file on the web. Each is a class whose constructor takes its needs
+by keyword and does nothing; a stranger's provider is done when it passes `tests/conformance/test_providers.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ class Provider(Protocol):
     """One kind of address."""
 
     name: str
-    """The prefix in links (`/v2/<name>/...`) and `Spec.provider`."""
+    """The prefix in links (`/v2/<name>/...`) and `Spec.provider`.
+
+    An attribute `display` (launch API 1.3), if there is one, puts the provider into the form and the launch API.
+    """
 
     def detect(self, address: str) -> Spec | None:
         """The spec that an address names, decided from the address alone, without the network.
@@ -45,7 +48,7 @@ class Provider(Protocol):
     def fetch(self, commit: Commit, into: Path, report: Report) -> None:
         """Writes the files of a commit to `into`, which does not exist yet, while its parent does.
 
-        `into/.git` works by itself afterwards. On any error nothing is left at `into`. Progress goes to `report` with
-        the phase `fetching`. Raises what `resolve` raises, and DiskError.
+        Of a git repository `into/.git` works by itself afterwards. On any error nothing is left at `into`. Progress
+        goes to `report` with the phase `fetching`. Raises what `resolve` raises, and DiskError.
         """
         ...

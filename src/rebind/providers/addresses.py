@@ -68,7 +68,7 @@ class GitURL:
             return "/".join(["local", *names])
         host = self.host.lower().rstrip(".")
         host = SAME_HOST.get(host, host)
-        path = "/".join(names)
+        path = "/".join(names[-1:] if host == "gist.github.com" else names)  # a gist's id alone names it
         if host in CASELESS:
             path = path.lower()
         while path.endswith(".git") and not path.endswith("/.git"):

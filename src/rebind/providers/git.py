@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from rebind.errors import AddressError, RepositoryError
@@ -45,6 +46,13 @@ class GitProvider:
     """
 
     name = "git"
+    display: ClassVar[dict[str, Any]] = {
+        "displayName": "Git repository",
+        "id": "git",
+        "spec": {"validateRegex": "[^/]+/.+"},
+        "repo": {"label": "Address of a Git repository", "placeholder": "https://example.org/a/b", "urlEncode": True},
+        "ref": {"enabled": True, "default": "HEAD"},
+    }
 
     def __init__(
         self,
