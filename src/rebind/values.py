@@ -13,6 +13,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from rebind.pinned import Pinned
+
 # Paths inside a session (the image contract of repo2docker that repositories rely on).
 USER = "jovyan"
 UID = 1000
@@ -121,6 +123,8 @@ class Requirements:
     options: tuple[str, ...] = ()
     """Global options kept for the resolver, one `--name value` each: index URLs, `--pre`, `--no-binary x` ..."""
     local: tuple[LocalPackage, ...] = ()
+    hashes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Normalised name -> the sha256 hashes, one of which the package's file must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class Plan:
     requirements: Requirements = Requirements()
     server_requirements: Requirements = Requirements()
     """`requirements3.txt`: for the server's environment, only with a separate kernel environment."""
+    pinned: Pinned | None = None
+    """What a lock file of the repository fixes; `requirements` then hold only what it leaves open."""
     date: date | None = None
     """The date that `runtime.txt` states."""
     apt: tuple[str, ...] = ()
