@@ -189,16 +189,19 @@ class Installation:
         confinement = sandbox.session_confinement(
             prepared.environment, prepared.layers, limits=limits, egress=self.egress.socket, name=f"run-{os.getpid()}"
         )
-        entries = [
-            ("environments", prepared.environment.digest),
-            *(("layers", layer.digest) for layer in prepared.layers),
-        ]
+        with self._held(prepared) as held:
+            return sandbox.run(confinement, _started(prepared.start, command), on_line=on_line, keep_fds=held)
+
+    @contextmanager
+    def _held(self, prepared: Prepared) -> Iterator[list[int]]:
+        """Meanwhile `clean` leaves environment and layers alone; the descriptors that see to it."""
+        layers = (("layers", layer.digest) for layer in prepared.layers)
         with ExitStack() as stack:
             held = []
-            for kind, digest in entries:
+            for kind, digest in (("environments", prepared.environment.digest), *layers):
                 held.append(self.builds.hold(kind, digest))
                 stack.callback(os.close, held[-1])
-            return sandbox.run(confinement, _started(prepared.start, command), on_line=on_line, keep_fds=held)
+            yield held
 
     def engine(self) -> ServedEngine:
         """The engine of sessions; call its prepare() to have the notebook server ready at the first start."""
@@ -244,7 +247,8 @@ class Installation:
         facts = Facts(date, told.repository, prepared.commit.spec.ref, prepared.start, joined, told.labels)
         layers, environment = prepared.layers, prepared.environment
         contents = Contents(environment, layers, server, None if joined else python, facts)
-        return self.images.write(contents, report)
+        with self._held(prepared), self.builds.in_use():
+            return self.images.write(contents, report)
 
     def clean(self, days: float | None, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
         """Frees what nobody has used for that many days (None: at all, just now); bytes, and names of what went."""
