@@ -22,10 +22,11 @@ _shared: list[Path] = []
 
 def shared_data(make: Callable[[], Path]) -> Path:
     """One data directory for the whole run, so that the notebook server is installed once. TEST_DATA names one that is
-    kept between runs; else `make` makes it."""
+    kept between runs; else `make` makes it. Where tests run in several processes, each has its own: a directory has
+    one hub."""
     if not _shared:
         kept = os.environ.get("TEST_DATA")
-        _shared.append(Path(kept) if kept else make())
+        _shared.append(Path(kept) / os.environ.get("PYTEST_XDIST_WORKER", "") if kept else make())
         _shared[0].mkdir(parents=True, exist_ok=True)
     return _shared[0]
 

@@ -6,6 +6,7 @@ What only a real build needs is imported when it begins: most launches find ever
 from __future__ import annotations
 
 import threading
+import weakref
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class Builder:
     ) -> None:
         self.store, self._egress, self._limits, self._proxy_url = store, egress, limits, proxy_url
         self._timeout = timeout
+        self._stops: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self._downloads: Downloads | None = None
         self._environments = Environments(store, self._wheels)
 
@@ -92,8 +94,19 @@ class Builder:
             return (files,)
         from rebind.builds.overlay import Ground, written_layer
 
-        ground = Ground(environment, files, when or commit.date, self._egress, self._limits, self._timeout)
+        date = when or commit.date
+        ground = Ground(environment, files, date, self._egress, self._limits, self._stop(), self._timeout)
         return files, written_layer(self.store, plan, ground, say)
+
+    def interrupt(self) -> None:
+        """Ends what is being built just now: it raises BuildError where it runs. Nothing half-made stays."""
+        for stop in tuple(self._stops):
+            stop.set()
+
+    def _stop(self) -> threading.Event:
+        stop = threading.Event()
+        self._stops.add(stop)
+        return stop
 
     def _wheels(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Wheels:
         """What makes the wheels of one lock: source packages are built as of its date, with its wheels at hand."""
@@ -107,7 +120,7 @@ class Builder:
         def old_way(place: Path) -> None:
             self._environments.fill(locked, interpreter, place, silent)
 
-        stop = threading.Event()
+        stop = self._stop()
         workshop = Workshop(interpreter, locked.date, self._egress, self._limits, stop, old_way, self._timeout)
 
         def obtain(package: Package) -> tuple[Path, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,6 +36,8 @@ class Ground:
     date: datetime
     egress: Path | None
     limits: Limits
+    stop: threading.Event
+    """Ends the step that runs, once it is set."""
     timeout: float | None = None
     """Longest time of one step, in seconds."""
 
@@ -50,7 +53,7 @@ def written_layer(store: Store, plan: Plan, ground: Ground, say: Say) -> Layer:
     facts = [FORMAT, ground.environment.digest, ground.checkout.digest, packages, plan.post_build, day]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     while not (place := store.lease(LAYERS, digest)):
-        with store.making(LAYERS, digest, say) as making:
+        with store.making(LAYERS, digest, say, ground.stop) as making:
             if not making.found:
                 _Steps(store, ground, making, say).run(local, plan.post_build)
                 making.keep()
@@ -107,6 +110,7 @@ class _Steps:
             hold=self.making.fd,
             timeout=self.ground.timeout,
             name=name,
+            stop=self.ground.stop,
         )
 
     def _confinement(self, variables: tuple[tuple[str, str], ...]) -> Confinement:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from rebind import launch as steps_of
@@ -19,6 +18,7 @@ from rebind.store import LaunchRecord, LaunchState, SessionState, Store
 from rebind.values import Commit, Event, Phase, Spec
 
 MAX_LINES = 20_000  # of log that one launch keeps; a build that prints more goes on, its further lines are dropped
+PATIENCE = 3.0  # seconds that launches get to end when they are asked to
 QUEUE_PAUSE = 0.5  # seconds between looks for a free place
 
 
@@ -41,18 +41,23 @@ class Launches:
     unwritten: dict[str, str] = field(default_factory=dict)
     """Launches that failed while the store could not be written, by id, and why: told, and written once it can be."""
     _stop: threading.Event = field(default_factory=threading.Event)
-    _pool: ThreadPoolExecutor | None = None
+    _threads: set[threading.Thread] = field(default_factory=set)
     _builds: threading.Semaphore | None = None
 
     def open(self) -> None:
-        self._pool = ThreadPoolExecutor(max(self.settings.max_launches, 8), thread_name_prefix="launch")
         self._builds = threading.Semaphore(self.settings.max_builds or 10_000)
 
     def close(self) -> None:
-        """Asks every launch to end at its next report and waits for it. The records stay: queued, running."""
+        """Asks every launch to end at its next report, and waits a little. The records stay: queued, running.
+
+        One that hangs in a step that says nothing (a resolver, a server that is silent) ends with this process, and its
+        children with it.
+        """
         self._stop.set()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self.steps.builder.interrupt()
+        until = time.monotonic() + PATIENCE
+        for thread in tuple(self._threads):
+            thread.join(max(0.0, until - time.monotonic()))
 
     # Creating and following
 
@@ -70,8 +75,11 @@ class Launches:
         return record.id
 
     def submit(self, record: LaunchRecord) -> None:
-        assert self._pool is not None, "open() was not called"
-        self._pool.submit(self._run, record)
+        assert self._builds is not None, "open() was not called"
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
+        thread = threading.Thread(target=self._run, args=(record,), name="launch", daemon=True)
+        self._threads.add(thread)
+        thread.start()
 
     def resume(self) -> list[str]:
         """Takes over launches whose process died; gives their ids."""
@@ -111,8 +119,11 @@ class Launches:
         except Cancelled:
             pass
         except RebindError as error:
-            self._fail(record.id, error.text())
+            if not self._stop.is_set():  # else it failed because it was asked to stop; the next process goes on
+                self._fail(record.id, error.text())
         except Exception as error:
+            if self._stop.is_set():
+                return
             known = disk_error(error, self.settings.data)
             self._fail(record.id, known.text() if known else f"rebind itself failed: {type(error).__name__}: {error}")
             if known is None:
