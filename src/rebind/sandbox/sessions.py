@@ -10,6 +10,7 @@ from pathlib import Path
 from rebind.sandbox import syscalls
 from rebind.sandbox.base import base_mounts
 from rebind.sandbox.mounts import SANDBOX_UID, Bind, Confinement, Mount, Overlay, Symlink
+from rebind.sandbox.system import with_system
 from rebind.values import (
     APP_BASE,
     CONDA_DIR,
@@ -51,13 +52,14 @@ def session_confinement(
 ) -> Confinement:
     """The confinement of a session, a postBuild or `rebind run`.
 
-    `layers` bottom first, as everywhere. /home/jovyan and /srv are overlays; what is written goes to `upper`/home and
-    `upper`/srv, or with None into the scratch space of the disk limit. `server` is the notebook server's prefix on the
-    host, seen at that very path and as /opt/rebind/server; `server_python` is the `sys.base_prefix` of its interpreter,
-    also seen at its own path. `variables` come last and win.
+    `layers` bottom first, as everywhere; one with `usr/` lies over the host's programs, read-only. /home/jovyan and
+    /srv are overlays; what is written goes to `upper`/home and `upper`/srv, or with None into the scratch space of the
+    disk limit. `server` is the notebook server's prefix on the host, seen at that very path and as /opt/rebind/server;
+    `server_python` is the `sys.base_prefix` of its interpreter, also seen at its own path. `variables` come last and
+    win.
     """
     mounts = (
-        *base_mounts(),
+        *_system(layers),
         _overlay(HOME, "home", layers, (), upper),
         _overlay(APP_BASE, "srv", layers, (environment.path / "srv",), upper),
         *interpreter_mounts(environment.python),
@@ -66,6 +68,14 @@ def session_confinement(
     )
     inside = dict(_variables(environment, with_server=server is not None)) | dict(variables)
     return Confinement(mounts, tuple(inside.items()), REPO_DIR, limits, egress, name, owner)
+
+
+def _system(layers: tuple[Layer, ...]) -> tuple[Mount, ...]:
+    mounts = base_mounts()
+    for layer in layers:
+        if (layer.path / "usr").is_dir():
+            mounts = with_system(mounts, layer.path)
+    return mounts
 
 
 def _overlay(target: str, part: str, layers: tuple[Layer, ...], last: tuple[Path, ...], upper: Path | None) -> Overlay:
