@@ -18,6 +18,7 @@ from rebind.providers.github import Credentials, GistProvider, GitHubProvider
 from rebind.providers.gitlab import GitLabProvider
 from rebind.providers.hydroshare import HydroshareProvider
 from rebind.providers.local import LocalProvider
+from rebind.providers.mercurial import HgProvider
 from rebind.providers.online import Online
 from rebind.providers.osf import OsfProvider
 from rebind.providers.swh import SwhProvider
@@ -86,6 +87,16 @@ def _swh(needs: Needs) -> SwhProvider:
     return SwhProvider(online=needs.online, token=os.environ.get("SWH_TOKEN") or None)
 
 
+def _mercurial(needs: Needs) -> Provider:
+    return HgProvider(
+        cache=needs.cache,
+        proxy_url=needs.proxy_url,
+        allow_local=not needs.public,
+        timeout=needs.timeout,
+        max_bytes=needs.max_bytes,
+    )
+
+
 def _doi(needs: Needs) -> Provider:
     archives = (
         ZenodoProvider(online=needs.online),
@@ -114,6 +125,7 @@ PROVIDERS: dict[str, Callable[[Needs], Provider]] = {
     "doi": _doi,
     "archive": lambda needs: ArchiveProvider(cache=needs.cache, online=needs.online),
     "ckan": lambda needs: CkanProvider(online=needs.online),
+    "hg": _mercurial,
     "git": _git,
 }
 """Built-in providers, in the order in which they are asked whether an address is theirs, and stand in the form.

@@ -96,14 +96,14 @@ class Call:
     variables: dict[str, str] = field(default_factory=dict)
 
 
-class Git:
-    """git, with one policy."""
+class Program:
+    """A program that talks to repositories, with one policy."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
 
     def run(self, call: Call) -> Finished:
-        """Runs to the end. Raises RepositoryError if git is missing or a limit is passed; never for its exit code."""
+        """Runs to the end. Raises RepositoryError if it is missing or a limit is passed; never for its exit code."""
         self.access.prepare()
         with tempfile.TemporaryFile() as given:
             given.write(call.stdin or b"")
@@ -123,25 +123,24 @@ class Git:
                 _end(process)
 
     def _start(self, call: Call, given: IO[bytes], lifeline: int) -> subprocess.Popen[bytes]:
-        path = shutil.which("git")
-        if path is None:
-            raise RepositoryError("The program git is not installed.", remedy="Install git (Debian: apt install git).")
-        command = ["/bin/sh", "-c", _WATCHED, str(lifeline), path, "--no-pager", *self.access.options()]
-        command += [part for option in call.options for part in ("-c", option)]
-        if call.git_dir is not None:
-            command.append(f"--git-dir={call.git_dir}")
-        if call.work_tree is not None:
-            command.append(f"--work-tree={call.work_tree}")
         return subprocess.Popen(
-            [*command, *call.arguments],
+            ["/bin/sh", "-c", _WATCHED, str(lifeline), *self.command(call), *call.arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.access.environment(call.url) | call.variables,
+            env=self.environment(call) | call.variables,
             cwd=call.work_tree or self.access.home,
             start_new_session=True,
             pass_fds=(lifeline, *call.keep),
         )
+
+    def command(self, call: Call) -> list[str]:
+        """The program and its options. Raises RepositoryError if it is missing."""
+        raise NotImplementedError
+
+    def environment(self, call: Call) -> dict[str, str]:
+        """Its variables, and no others."""
+        return self.access.environment(call.url)
 
     def _follow(self, process: subprocess.Popen[bytes], watch: Watch | None) -> Finished:
         out = bytearray()
@@ -166,6 +165,29 @@ class Git:
                     watch.check()
                     checked = time.monotonic()
         return Finished(process.wait(), bytes(out), said.all())
+
+
+class Git(Program):
+    """git."""
+
+    def command(self, call: Call) -> list[str]:
+        command = [program("git", "git"), "--no-pager", *self.access.options()]
+        command += [part for option in call.options for part in ("-c", option)]
+        if call.git_dir is not None:
+            command.append(f"--git-dir={call.git_dir}")
+        if call.work_tree is not None:
+            command.append(f"--work-tree={call.work_tree}")
+        return command
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program. Raises RepositoryError if it is missing."""
+    path = shutil.which(name)
+    if path is None:
+        raise RepositoryError(
+            f"The program {name} is not installed.", remedy=f"Install {package} (Debian: apt install {package})."
+        )
+    return path
 
 
 class _Said:
