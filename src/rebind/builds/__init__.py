@@ -5,13 +5,15 @@ What only a real build needs is imported when it begins: most launches find ever
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rebind.builds.checkout import checkout_layer
+from rebind.builds.checkout import LAYERS, checkout_layer
 from rebind.builds.environments import Environments
 from rebind.builds.store import Say, Store, silent
 from rebind.values import (
@@ -62,7 +64,15 @@ class Builder:
 
         Raises BuildError, NetworkError, DiskError, SandboxError.
         """
-        return self._environments.build(locked, interpreter, saying(report))
+        say = saying(report)
+        system = self._system(locked, say)
+        if system is None:
+            return self._environments.build(locked, interpreter, say)
+        held = self.store.hold(LAYERS, system.digest)
+        try:
+            return replace(self._environments.build(locked, interpreter, say), system=system)
+        finally:
+            os.close(held)
 
     def build_server(self, locked: LockedPlan, interpreter: Interpreter, report: Report) -> Path:
         """The same for use at a path of this machine: returns its prefix. Raises as `build`."""
@@ -82,7 +92,8 @@ class Builder:
         *,
         when: datetime | None = None,
     ) -> tuple[Layer, ...]:
-        """The repository's layers, bottom first: its files, then what its own packages and postBuild wrote.
+        """The layers of a session, bottom first: Debian packages if the lock has some, the repository's files, then
+        what its own packages and postBuild wrote.
 
         `checkout` is the directory that takes the part of the root; it is consumed. `when`: the time as of which pip
         in these steps sees the package index (the lock's date), else the commit's.
@@ -90,13 +101,14 @@ class Builder:
         """
         say = saying(report)
         files = checkout_layer(self.store, plan, checkout, commit, say)
+        lower = (files,) if environment.system is None else (environment.system, files)
         if not plan.requirements.local and not plan.post_build:
-            return (files,)
+            return lower
         from rebind.builds.overlay import Ground, written_layer
 
         date = when or commit.date
         ground = Ground(environment, files, date, self._egress, self._limits, self._stop(), self._timeout)
-        return files, written_layer(self.store, plan, ground, say)
+        return *lower, written_layer(self.store, plan, ground, say)
 
     def interrupt(self) -> None:
         """Ends what is being built just now: it raises BuildError where it runs. Nothing half-made stays."""
@@ -108,20 +120,43 @@ class Builder:
         self._stops.add(stop)
         return stop
 
+    def _system(self, locked: LockedPlan, say: Say) -> Layer | None:
+        if not locked.debian:
+            return None
+        from rebind.builds.debian import Debian, Means
+
+        means = Means(self._downloading, self._limits, self._stop(), self._timeout)
+        return Debian(self.store, means).layer(locked.debian, say)
+
+    def _downloading(self) -> Downloads:
+        from rebind.builds.downloads import Downloads
+
+        self._downloads = self._downloads or Downloads(self.store, self._proxy_url)
+        return self._downloads
+
     def _wheels(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Wheels:
         """What makes the wheels of one lock: source packages are built as of its date, with its wheels at hand."""
-        from rebind.builds.downloads import Downloads
         from rebind.builds.sources import Sources, Workshop
         from rebind.builds.wheels import Wheels
 
-        downloads = self._downloads = self._downloads or Downloads(self.store, self._proxy_url)
+        downloads = self._downloading()
         sources = Sources(self.store, downloads.fetch)
 
         def old_way(place: Path) -> None:
             self._environments.fill(locked, interpreter, place, silent)
 
         stop = self._stop()
-        workshop = Workshop(interpreter, locked.date, self._egress, self._limits, stop, old_way, self._timeout)
+        system = self._system(locked, say)
+        workshop = Workshop(
+            interpreter,
+            locked.date,
+            self._egress,
+            self._limits,
+            stop,
+            old_way,
+            self._timeout,
+            (system,) if system else (),
+        )
 
         def obtain(package: Package) -> tuple[Path, str]:
             if package.is_wheel:

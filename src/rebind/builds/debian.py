@@ -60,6 +60,7 @@ class Means:
 
     downloads: Callable[[], Downloads]
     limits: Limits
+    stop: threading.Event
     timeout: float | None
 
 
@@ -78,7 +79,7 @@ class Debian:
             return None
         digest = self._digest(packages)
         while not (place := self._store.lease(LAYERS, digest)):
-            with self._store.making(LAYERS, digest, say) as making:
+            with self._store.making(LAYERS, digest, say, self._means.stop) as making:
                 if not making.found:
                     with room(self._store.path), self._store.in_use():
                         self._make(packages, making, say)
@@ -103,7 +104,7 @@ class Debian:
 
     def _fetch(self, packages: Sequence[DebianPackage], into: Path, say: Say) -> None:
         into.mkdir()
-        downloads, stop = self._means.downloads(), threading.Event()
+        downloads, stop = self._means.downloads(), self._means.stop
 
         def fetch(package: DebianPackage) -> None:
             file = downloads.fetch(_as_file(package), say, stop)
@@ -175,6 +176,7 @@ class _Installation:
             hold=self.making.fd,
             timeout=self.means.timeout,
             name="Installing the Debian packages",
+            stop=self.means.stop,
         )
 
     def _check(self, packages: Sequence[DebianPackage]) -> None:

@@ -41,6 +41,12 @@ class Ground:
     timeout: float | None = None
     """Longest time of one step, in seconds."""
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Bottom first: the Debian packages, if there are some, and the checkout."""
+        system = self.environment.system
+        return (self.checkout,) if system is None else (system, self.checkout)
+
 
 def written_layer(store: Store, plan: Plan, ground: Ground, say: Say) -> Layer:
     """The layer of local packages and postBuild, of a repository that has some.
@@ -50,7 +56,8 @@ def written_layer(store: Store, plan: Plan, ground: Ground, say: Say) -> Layer:
     local = plan.requirements.local
     packages = [[package.path, package.editable, package.extras] for package in local]
     day = f"{ground.date:%Y-%m-%d}"  # what pip in a postBuild gets; by the day, or `today` would never be reused
-    facts = [FORMAT, ground.environment.digest, ground.checkout.digest, packages, plan.post_build, day]
+    lower = [ground.environment.digest, *(layer.digest for layer in ground.layers)]
+    facts = [FORMAT, *lower, packages, plan.post_build, day]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     while not (place := store.lease(LAYERS, digest)):
         with store.making(LAYERS, digest, say, ground.stop) as making:
@@ -69,7 +76,7 @@ class _Steps:
         self.upper.mkdir()
         held = [
             self.store.hold("environments", self.ground.environment.path.name),
-            self.store.hold(LAYERS, self.ground.checkout.digest),
+            *(self.store.hold(LAYERS, layer.digest) for layer in self.ground.layers),
         ]
         try:
             for package in local:
@@ -116,7 +123,7 @@ class _Steps:
     def _confinement(self, variables: tuple[tuple[str, str], ...]) -> Confinement:
         confinement = session_confinement(
             self.ground.environment,
-            (self.ground.checkout,),
+            self.ground.layers,
             limits=self.ground.limits,
             egress=self.ground.egress,
             name=f"build-{self.making.work.name}",

@@ -23,7 +23,7 @@ from rebind.builds.steps import Outcome, failed, run_step
 from rebind.builds.store import Making, Say, Store, silent
 from rebind.errors import BuildError
 from rebind.sandbox import Bind, Mount, Tmpfs, session_confinement
-from rebind.values import NB_PREFIX, Environment, Interpreter, Limits, Package
+from rebind.values import NB_PREFIX, Environment, Interpreter, Layer, Limits, Package
 
 FORMAT = 1  # raised when the same source would give another wheel
 INDEX = "http://pypi.rebind.internal"
@@ -60,6 +60,8 @@ class Workshop:
     """Fills a directory with an environment (`srv/`) of the lock's wheels."""
     timeout: float | None = None
     """Longest time of one build, in seconds."""
+    system: tuple[Layer, ...] = ()
+    """The lock's Debian packages: libraries that the source may need."""
 
     @property
     def index_url(self) -> str:
@@ -104,6 +106,7 @@ class Sources:
     def wheel(self, package: Package, workshop: Workshop, say: Say) -> tuple[Path, str]:
         """The wheel and its sha256. Raises BuildError, NetworkError, DiskError, SandboxError."""
         facts = [FORMAT, package.sha256 or package.url, workshop.interpreter.version, workshop.index_url]
+        facts += [layer.digest for layer in workshop.system]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         with self._store.making("built", digest, say, workshop.stop) as making:
             place = making.found or self._build(package, workshop, making, say)
@@ -140,7 +143,7 @@ class Sources:
             mounts = [*mounts, Bind(source, f"/source/{source.name}")]
         base = session_confinement(
             Environment("", place, workshop.interpreter),
-            (),
+            workshop.system,
             limits=workshop.limits,
             egress=workshop.egress,
             name=f"build-{making.work.name}",
