@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from rebind.launch import Prepared, Steps
 from rebind.locks import HOST, DatedIndex, Interpreters, Locker, server_lock
 from rebind.plugin_providers import PROVIDERS, Needs
 from rebind.providers import Provider
+from rebind.providers.pruning import prune
 from rebind.sandbox.egress import Egress
 from rebind.sandbox.policy import EgressPolicy
 from rebind.settings import Settings
@@ -252,7 +254,13 @@ class Installation:
 
     def clean(self, days: float | None, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
         """Frees what nobody has used for that many days (None: at all, just now); bytes, and names of what went."""
-        return clean(self.builds, None if days is None else timedelta(days=days), dry_run=dry_run)
+        freed, removed = clean(self.builds, None if days is None else timedelta(days=days), dry_run=dry_run)
+        more, blobs = self.images.blobs.clean(None if days is None else time.time() - days * 86400, dry_run=dry_run)
+        freed, removed = freed + more, (*removed, *blobs)
+        for kept in (self.settings.data / name for name in PROVIDERS):
+            more, gone = prune(kept, time.time() - (days or 0.0) * 86400, dry_run=dry_run)
+            freed, removed = freed + more, (*removed, *gone)
+        return freed, removed
 
     def statements(self) -> tuple[str, ...]:
         """What this machine does not allow, in plain sentences."""
