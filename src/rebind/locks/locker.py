@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,6 +21,7 @@ from rebind.locks.joined import RULES, SERVER, WITHOUT_NOTEBOOK, concern
 from rebind.locks.needs import BUILD_TOOLS, Needs, needs_of
 from rebind.locks.old_pip import OldResolver
 from rebind.locks.pages import UNTIMED, Pages, project_name
+from rebind.locks.pinned import Files, check_hashes
 from rebind.locks.pylock import is_newer, packages_of, parse
 from rebind.locks.question import INDEX_URL, Question, outside
 from rebind.locks.releases import order
@@ -28,7 +30,7 @@ from rebind.locks.server import server_names
 from rebind.locks.shelf import Shelf
 from rebind.locks.tags import platform_name
 from rebind.locks.workplace import EgressAddress, RunConfined, Workplace
-from rebind.values import Event, Interpreter, LockedPlan, Package, Phase, Plan, Report
+from rebind.values import Event, Interpreter, Layer, LockedPlan, Package, Phase, Plan, Report
 
 _NEIGHBOURS = 3
 _LEAST_FREE = 32 << 20  # of the disk: below it a failure is the disk's, whatever uv made of it
@@ -71,11 +73,21 @@ class Locker:
         self._uv = UvResolver(place)
         self._old = OldResolver(place, self._pages)
 
-    def lock(self, plan: Plan, root: Path, when: datetime, report: Report, *, identity: str = "") -> LockedPlan:
-        """Every package of the plan with version, source and hash, as of `when`. `root`: the checkout.
+    def lock(
+        self,
+        plan: Plan,
+        root: Path,
+        when: datetime,
+        report: Report,
+        *,
+        identity: str = "",
+        system: Callable[[], Layer | None] | None = None,
+    ) -> LockedPlan:
+        """Every Python package of the plan with version, source and hash, as of `when`. `root`: the checkout.
 
         `identity` decides nothing: refs of a repository are no secret of each other, so not even its own builds share
-        what they leave. As root the checkout may be given to the sandbox's user.
+        what they leave. As root the checkout may be given to the sandbox's user. `system` makes the layer of the plan's
+        Debian packages; it is asked only when something has to be built to be understood.
         Raises LockError (with the resolver's explanation), InterpreterError, NetworkError, DiskError.
         """
         when = when.astimezone(UTC).replace(microsecond=0)
@@ -86,7 +98,7 @@ class Locker:
         locked = shelf.read(when, choice.interpreter)
         if locked is None:
             with shelf.alone():
-                locked = self._lock(Question(needs, choice.interpreter, when), shelf, task)
+                locked = self._lock(Question(needs, choice.interpreter, when, system), shelf, task)
         return replace(locked, warnings=(*choice.notes, *locked.warnings))
 
     def _lock(self, question: Question, shelf: Shelf, task: _Task) -> LockedPlan:
@@ -119,6 +131,7 @@ class Locker:
             return True
         start, end = (max(date, locked.date), when) if when > date else (when, date)
         names = {*(package.name for package in locked.packages), *question.needs.names()}
+        names -= question.needs.fixed.names() if question.needs.fixed else set()
         try:
             changed = self._client.changed(sorted(names), start.timestamp(), end.timestamp())
         except NetworkError:
@@ -131,14 +144,15 @@ class Locker:
 
     def _resolved(self, question: Question, task: _Task) -> LockedPlan:
         """Resolve; a pin newer than the date moves the date, a concern with the server joins the environments."""
+        fixed = self._fixed(question)
         asked, question = question, replace(question, needs=self._tools_of_the_day(question))
         warnings: list[str] = []
         try:
             packages = self._ask(question, task, warnings)
-        except UnresolvableError:
-            later = self._later(question)
+        except UnresolvableError as error:
+            later = self._later(question, fixed)
             if later is None:
-                raise
+                raise _named(error, question) from None
             question = replace(asked, when=later[0])
             question = replace(question, needs=self._tools_of_the_day(question))
             warnings.append(
@@ -146,8 +160,8 @@ class Locker:
                 f"as of {later[0]:%Y-%m-%d %H:%M UTC}."
             )
             task.say(warnings[-1])
-            packages = self._ask(question, task, warnings)
-        packages, joined = self._joined(question, packages, task, warnings)
+            packages = self._ask_at_last(question, task, warnings)
+        packages, joined = self._joined(question, fixed, packages, task, warnings)
         warnings += [
             f"{address} is outside the date: what it serves today is used."
             for address in outside(question.needs.options)
@@ -161,8 +175,26 @@ class Locker:
             warnings=tuple(dict.fromkeys(warnings)),
         )
 
-    def _later(self, question: Question) -> tuple[datetime, tuple[str, ...]] | None:
+    def _ask_at_last(self, question: Question, task: _Task, warnings: list[str]) -> list[Package]:
+        try:
+            return self._ask(question, task, warnings)
+        except UnresolvableError as error:
+            raise _named(error, question) from None
+
+    def _fixed(self, question: Question) -> list[Package]:
+        """The files of what a lock of the repository fixes. Raises LockError, NetworkError."""
+        fixed = question.needs.fixed
+        if fixed is None:
+            return []
+        return Files(self._pages, self._client, question.interpreter).of(fixed.source, fixed.packages)
+
+    def _later(self, question: Question, fixed: list[Package]) -> tuple[datetime, tuple[str, ...]] | None:
         """Pages of all names are brought up first: the resolver may have stopped before it asked for them."""
+        newest = max((package.uploaded for package in fixed if package.uploaded), default=question.when)
+        if newest > question.when and question.needs.fixed:
+            return newest.replace(microsecond=0) + timedelta(seconds=1), (
+                f"a package of {question.needs.fixed.source}",
+            )
         when = question.when.timestamp()
         self._client.changed(question.needs.names(), when, when)
         return later_date(question.needs, question.interpreter, self._pages, question.when)
@@ -185,8 +217,12 @@ class Locker:
         return f"{name}<={newest}" if newest else name
 
     def _joined(
-        self, question: Question, packages: list[Package], task: _Task, warnings: list[str]
+        self, question: Question, fixed: list[Package], found: list[Package], task: _Task, warnings: list[str]
     ) -> tuple[list[Package], bool]:
+        """Everything, and whether the notebook server is in it."""
+        packages = _over(fixed, found)
+        if question.needs.fixed and question.needs.fixed.joined is not None:
+            return packages, question.needs.fixed.joined
         if not _uv_knows(question.interpreter):
             return packages, False  # no server of today runs there
         why = concern(question.needs, packages, server_names(), self._pages)
@@ -195,7 +231,8 @@ class Locker:
         task.say(f"{why}: the notebook server joins its environment")
         for server in (SERVER, WITHOUT_NOTEBOOK):
             try:
-                return self._ask(replace(question, needs=question.needs.adding(*server)), task, warnings), True
+                wanted = replace(question, needs=question.needs.adding(*server))
+                return _over(fixed, self._ask(wanted, task, warnings)), True
             except UnresolvableError:
                 continue
         warnings.append(f"{why}, but today's notebook server cannot share its environment: it will not see it.")
@@ -221,10 +258,13 @@ class Locker:
         return packages
 
     def _packages(self, question: Question, task: _Task) -> list[Package]:
+        if not question.needs.lines and not question.needs.local:
+            return []  # a lock of the repository has everything
         if not _uv_knows(question.interpreter):
-            return self._old.resolve(question, task.root, task.report)
+            return check_hashes(self._old.resolve(question, task.root, task.report), question.needs.hashes)
         text = self._uv.resolve(question, task.root, task.report)
-        return [self._true(package) for package in packages_of(parse(text), question.interpreter)]
+        hashes = {name: frozenset(stated) for name, stated in question.needs.hashes}
+        return [self._true(package) for package in packages_of(parse(text), question.interpreter, hashes)]
 
     def _true(self, package: Package) -> Package:
         """The package with the address that its file has upstream."""
@@ -239,6 +279,25 @@ class Locker:
         if uploaded is None and file.uploaded != UNTIMED:
             uploaded = datetime.fromtimestamp(file.uploaded, UTC)
         return replace(package, url=file.url, uploaded=uploaded, size=file.size)
+
+
+def _over(fixed: list[Package], found: list[Package]) -> list[Package]:
+    """What was found beside a lock, and the lock's own files for all that it names."""
+    names = {package.name for package in fixed}
+    return [*fixed, *(package for package in found if package.name not in names)]
+
+
+def _named(error: UnresolvableError, question: Question) -> UnresolvableError:
+    """The error, with the name of the repository's lock if that is what leaves no room."""
+    fixed = question.needs.fixed
+    if fixed is None:
+        return error
+    wanted = ", ".join(question.needs.lines)
+    return UnresolvableError(
+        f"{fixed.source} leaves no room for what a session needs beside it ({wanted}) {question.described}",
+        detail=error.detail,
+        remedy="Add ipykernel and ipywidgets to the project and make the lock anew, or state another Python.",
+    )
 
 
 def _uv_knows(interpreter: Interpreter) -> bool:

@@ -15,7 +15,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from rebind.errors import LockError
+from rebind.locks.pinned import applying
 from rebind.locks.releases import order
+from rebind.pinned import PinnedPackage
 from rebind.values import Interpreter, LocalPackage, Plan, Requirements
 
 KERNEL = ("ipykernel", "ipywidgets", "pip")
@@ -23,6 +25,25 @@ BUILD_TOOLS = ("setuptools", "wheel")
 """Old packages import them at run time (`pkg_resources`); a virtual environment had them until Python 3.12."""
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 _LARGEST = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The part of a repository's lock that counts on the interpreter."""
+
+    source: str
+    packages: tuple[PinnedPackage, ...]
+    joined: bool | None = None
+
+    def names(self) -> set[str]:
+        return {package.name for package in self.packages}
+
+    def constraints(self) -> Iterator[str]:
+        """So that nothing which is resolved beside the lock moves anything in it."""
+        for package in self.packages:
+            line = f"{package.name}=={package.version}"
+            if read_requirement(line) is not None:  # versions of the time before PEP 440 are none
+                yield line
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +56,10 @@ class Needs:
     local: tuple[LocalPackage, ...]
     """Packages of the repository whose dependencies only their own build code can tell."""
     local_digest: str
+    hashes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Normalised name -> the sha256 hashes, one of which the package's file must have."""
+    fixed: Fixed | None = None
+    """What a lock of the repository fixes: `lines` are then what it lacks, and `constraints` hold its versions."""
 
     def names(self) -> list[str]:
         """Normalised names of what is asked for by name."""
@@ -58,6 +83,8 @@ class Needs:
         """Digest of the needs and what else decides the result."""
         parts = [self.lines, self.constraints, self.options, self.local_digest, interpreter.version, facts]
         parts.append([[package.path, package.editable, package.extras] for package in self.local])
+        if self.hashes or self.fixed:
+            parts.append([self.hashes, hashlib.sha256(repr(self.fixed).encode()).hexdigest()])
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
@@ -70,10 +97,16 @@ def read_requirement(line: str) -> Requirement | None:
 
 
 def needs_of(plan: Plan, root: Path, interpreter: Interpreter) -> Needs:
-    """The needs of a plan on an interpreter. Raises LockError for a local package that is not inside `root`."""
+    """The needs of a plan on an interpreter.
+
+    Raises LockError for a local package that is not inside `root`, and for a lock that is not for the interpreter.
+    """
     wanted: Requirements = plan.requirements
+    fixed = None
+    if plan.pinned is not None:
+        fixed = Fixed(plan.pinned.source, applying(plan.pinned, interpreter), plan.pinned.joined)
     lines, unknown, inputs = list(wanted.lines), [], hashlib.sha256()
-    for package in wanted.local:
+    for package in wanted.local if fixed is None else ():  # else what they depend on is in the lock
         path = _inside(root, package.path)
         static = _static(path, package)
         if static is None:
@@ -82,8 +115,11 @@ def needs_of(plan: Plan, root: Path, interpreter: Interpreter) -> Needs:
         else:
             lines += static
     tools = BUILD_TOOLS if order(interpreter.minor) < (3, 12) else ()
-    lines += [name for name in (*KERNEL, *tools) if name not in lines]
-    return Needs(tuple(lines), wanted.constraints, wanted.options, tuple(unknown), inputs.hexdigest())
+    there = {*lines, *(fixed.names() if fixed else ())}
+    lines += [name for name in (*KERNEL, *tools) if name not in there]
+    constraints = (*wanted.constraints, *(fixed.constraints() if fixed else ()))
+    digest = inputs.hexdigest()
+    return Needs(tuple(lines), constraints, wanted.options, tuple(unknown), digest, wanted.hashes, fixed)
 
 
 def _inside(root: Path, path: str) -> Path:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from packaging.markers import InvalidMarker, Marker
@@ -27,6 +28,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,100}\Z")
 Table = Mapping[str, object]
+Hashes = Mapping[str, Collection[str]]
 
 
 def write_pylock(locked: LockedPlan) -> str:
@@ -55,8 +57,11 @@ def _entry(package: Package) -> list[str]:
     if package.version:
         lines.append(f"version = {_text(package.version)}")
     if package.url.startswith("git+"):
-        address, _, commit = package.url[4:].rpartition("@")
-        return [*lines, f'vcs = {{ type = "git", url = {_text(address)}, commit-id = {_text(commit)} }}', ""]
+        address, _, rest = package.url[4:].rpartition("@")
+        commit, _, folder = rest.partition("#subdirectory=")
+        facts = f'type = "git", url = {_text(address)}, commit-id = {_text(commit)}'
+        facts += f", subdirectory = {_text(folder)}" if folder else ""
+        return [*lines, f"vcs = {{ {facts} }}", ""]
     fields = [f"name = {_text(package.filename)}", f"url = {_text(package.url)}"]
     fields += [f"upload-time = {_time(package.uploaded)}"] if package.uploaded else []
     fields += [f"size = {package.size}"] if package.size is not None else []
@@ -104,8 +109,11 @@ def parse(text: str) -> Table:
     return data
 
 
-def packages_of(data: Table, interpreter: Interpreter) -> list[Package]:
-    """Packages that apply to an interpreter, each with its best file; without those of the repository itself."""
+def packages_of(data: Table, interpreter: Interpreter, hashes: Hashes = MappingProxyType({})) -> list[Package]:
+    """Packages that apply to an interpreter, each with its best file; without those of the repository itself.
+
+    A package named in `hashes` gets a file that has one of them.
+    """
     _check_python(data.get("requires-python"), interpreter)
     environment = markers(interpreter)
     entries = data.get("packages")
@@ -116,7 +124,7 @@ def packages_of(data: Table, interpreter: Interpreter) -> list[Package]:
             raise LockError("the lock file holds a package without a proper name")
         if not _applies(name, entry.get("marker"), environment) or _own(entry):
             continue
-        found[name] = _package(name, entry, interpreter)
+        found[name] = _package(name, entry, interpreter, hashes.get(name))
     return list(found.values())
 
 
@@ -147,27 +155,33 @@ def _applies(name: str, marker: object, environment: dict[str, str]) -> bool:
         raise LockError(f"the lock file has a marker of {name} that cannot be read: {error}") from None
 
 
-def _package(name: str, entry: Table, interpreter: Interpreter) -> Package:
+def _package(name: str, entry: Table, interpreter: Interpreter, hashes: Collection[str] | None = None) -> Package:
     version = str(entry.get("version", ""))
     if version and not _VERSION.match(version):
         raise LockError(f"the lock file has a version of {name} that is none")
     vcs = entry.get("vcs")
     if isinstance(vcs, dict):
         return _checkout(name, version, vcs)
-    best = _best((file for file in _files(entry) if file["sha256"]), interpreter)
-    if best is None:
+    files = [file for file in _files(entry) if file["sha256"]]
+    found = best([file for file in files if hashes is None or file["sha256"] in hashes], interpreter)
+    if found is None and hashes is not None and files:
+        raise LockError(
+            f"no file of {name} {version} for Python {interpreter.version} has a hash that is stated for it",
+            remedy="Correct the hashes; if they are right, somebody has changed the files.",
+        )
+    if found is None:
         raise LockError(
             f"there is no file with a sha256 hash of {name} {version} for Python {interpreter.version}",
             remedy="Take the package from an index that states hashes.",
         )
     return Package(
         name=name,
-        version=version or str(best["version"]),
-        url=str(best["url"]),
-        sha256=str(best["sha256"]),
-        filename=str(best["filename"]),
-        size=best["size"] if isinstance(best["size"], int) else None,
-        uploaded=best["uploaded"] if isinstance(best["uploaded"], datetime) else None,
+        version=version or str(found["version"]),
+        url=str(found["url"]),
+        sha256=str(found["sha256"]),
+        filename=str(found["filename"]),
+        size=found["size"] if isinstance(found["size"], int) else None,
+        uploaded=found["uploaded"] if isinstance(found["uploaded"], datetime) else None,
     )
 
 
@@ -205,7 +219,7 @@ def _files(entry: Table) -> Iterator[dict[str, object]]:
         }
 
 
-def _best(files: Iterable[dict[str, object]], interpreter: Interpreter) -> dict[str, object] | None:
+def best(files: Iterable[dict[str, object]], interpreter: Interpreter) -> dict[str, object] | None:
     """The wheel whose tags suit best (then the highest build number), else the source package."""
     ranked = []
     sources = []

@@ -106,7 +106,7 @@ def _target(text: str, tree: Tree, where: Where, name: str = "", extras: tuple[s
         if name and _CONDA.search(address):
             return _left_by_conda(name, extras, address, marker, where)
         return _local(_file_path(address, where), tree, where, marker, extras)
-    url, warning = _check_url(address, where)
+    url, warning = check_url(address, where)
     line = (f"{name}{_bracket(extras)} @ {url}" if name else url) + (f" ; {marker}" if marker else "")
     if name and not _valid(line):
         raise where.error(f"{shown(text)} is not a requirement.", _advice(text))
@@ -153,7 +153,7 @@ def _cut_marker(text: str, is_url: bool, where: Where) -> tuple[str, str]:
         raise where.error(f"what stands after {shown(address)} is not an environment marker.") from error
 
 
-def _check_url(url: str, where: Where) -> tuple[str, str]:
+def check_url(url: str, where: Where) -> tuple[str, str]:
     """The URL to use, and a warning. Raises RecipeError for other schemes and for what git would take as an option."""
     try:
         parts = urlsplit(url)
