@@ -57,7 +57,13 @@ def _git(needs: Needs) -> GitProvider:
 
 
 def _local(needs: Needs) -> Provider:
-    return LocalProvider(cache=needs.cache, allow_local=not needs.public)
+    return LocalProvider(
+        cache=needs.cache,
+        allow_local=not needs.public,
+        proxy_url=needs.proxy_url,
+        timeout=needs.timeout,
+        max_bytes=needs.max_bytes,
+    )
 
 
 def _github_credentials() -> Credentials:
