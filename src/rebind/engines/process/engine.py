@@ -44,6 +44,7 @@ class ProcessEngine:
         self._owner = SANDBOX_UID if owner is None else owner
         self._warm = WarmParent(server, self._owner, directory / "parent.log")
         self._lifeline: tuple[int, int] | None = None
+        self._held: int | None = None
         self._bound: set[Session] = set()
         self._lock = threading.Lock()
 
@@ -58,6 +59,9 @@ class ProcessEngine:
         Raises SessionError, SandboxError. Sessions can be started without it; the first one then waits.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock:
+            if self._held is None:  # a hub may be without a session for weeks, and its server is in use all the same
+                self._held = _shared(self.server.parent)
         self._warm.start()
         self._warm.teach(rehearsal.modules(self._start, self.directory, self.server))
 
@@ -67,9 +71,9 @@ class ProcessEngine:
         for session in tuple(self._bound):
             self.stop(session)
         with self._lock:
-            for descriptor in self._lifeline or ():
+            for descriptor in (*(self._lifeline or ()), *([] if self._held is None else [self._held])):
                 os.close(descriptor)
-            self._lifeline = None
+            self._lifeline = self._held = None
 
     def start(self, request: SessionRequest, report: Report) -> Session:
         """See `Engine.start`. A bound session ends with this engine."""
@@ -150,12 +154,8 @@ class ProcessEngine:
             used.append(self.server.parent)
         held = []
         for path in used:
-            try:
-                held.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            except OSError as error:
-                raise SessionError(f"{path} is gone: {error.strerror}.", remedy="Launch it again.") from error
+            held.append(_shared(path))
             stack.callback(os.close, held[-1])
-            fcntl.flock(held[-1], fcntl.LOCK_SH)
         return held
 
     def _lifeline_end(self) -> int:
@@ -191,3 +191,13 @@ class ProcessEngine:
                 start_new_session=True,
             )
         return ours
+
+
+def _shared(path: Path) -> int:
+    """A shared lock on something in the store, as long as the descriptor is open."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SessionError(f"{path} is gone: {error.strerror}.", remedy="Launch it again.") from error
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
