@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from rebind import recipes
 from rebind.builds import Builder
 from rebind.errors import AddressError
-from rebind.locks import Interpreters, Locker
+from rebind.locks import DebianLocker, Interpreters, Locker
 from rebind.providers import Provider
 from rebind.values import (
     Commit,
@@ -42,6 +43,7 @@ class Steps:
     providers: tuple[Provider, ...]
     interpreters: Interpreters
     locker: Locker
+    debian: DebianLocker
     builder: Builder
     memory: Path
     """What `remembered` knows."""
@@ -155,9 +157,13 @@ def _subdir(checkout: Path, subdir: str) -> Path:
 
 
 def lock(steps: Steps, wanted: Wanted, commit: Commit, root: Path, plan: Plan, report: Report) -> LockedPlan:
-    """Step 3. Raises LockError, InterpreterError, NetworkError."""
+    """Step 3: Debian packages first, since Python packages may need them. Raises LockError, InterpreterError,
+    NetworkError."""
     when = moment(wanted.as_of, plan, commit, datetime.now(UTC))
-    locked = steps.locker.lock(plan, root, when, report, identity=commit.identity)
+    found = steps.debian.lock(plan.apt, when, report)
+    system = partial(steps.builder.system, found.packages, report)
+    locked = steps.locker.lock(plan, root, when, report, identity=commit.identity, system=system)
+    locked = replace(locked, debian=found.packages, warnings=(*found.warnings, *locked.warnings))
     for warning in locked.warnings:
         report(Event(Phase.BUILDING, f"Warning: {warning}\n"))
     return locked

@@ -31,7 +31,7 @@ from rebind.engines.served import ServedEngine
 from rebind.errors import SandboxError, SettingsError
 from rebind.images import Images
 from rebind.launch import Prepared, Steps
-from rebind.locks import HOST, DatedIndex, Interpreters, Locker, server_lock
+from rebind.locks import HOST, DatedIndex, DebianLocker, Interpreters, Locker, mirror_hosts, server_lock
 from rebind.plugin_providers import PROVIDERS, Needs
 from rebind.providers import Provider
 from rebind.providers.pruning import prune
@@ -86,9 +86,9 @@ class Installation:
     def index(self) -> DatedIndex:
         return DatedIndex(self.settings.data, self.settings.index_url)
 
-    def _egress(self, name: str, *, allow_private: bool) -> Egress:
+    def _egress(self, name: str, hosts: frozenset[str], *, allow_private: bool) -> Egress:
         ports = frozenset(int(port) for port in self.settings.egress_ports.split(",") if port.strip().isdigit())
-        policy = EgressPolicy(allow_private, self.index.hosts, ports)
+        policy = EgressPolicy(allow_private, hosts, ports)
         # A folder of its own: the first process of each sandbox, another user as root, looks the socket up in it.
         folder = self.run_dir / "out"
         folder.mkdir(mode=0o711, exist_ok=True)
@@ -97,12 +97,12 @@ class Installation:
     @cached_property
     def egress(self) -> Egress:
         """The way out of sandboxes: never to private addresses, whatever the settings say of fetching."""
-        return self._egress("sandboxes", allow_private=False)
+        return self._egress("sandboxes", self.index.hosts, allow_private=False)
 
     @cached_property
     def fetching(self) -> Egress:
-        """Our own way out: to private addresses unless this is a public hub."""
-        return self._egress("fetching", allow_private=not self.public)
+        """Our own way out: to package mirrors wherever they are, to private addresses unless this is a public hub."""
+        return self._egress("fetching", self.index.hosts | mirror_hosts(), allow_private=not self.public)
 
     def make_data(self) -> None:
         """Makes the data directory. Raises SettingsError if it cannot be had or written to."""
@@ -147,6 +147,7 @@ class Installation:
             providers=self._providers(),
             interpreters=self.interpreters,
             locker=self._locker(),
+            debian=DebianLocker(self.settings.data, self.fetching.socket, sandbox.run, self.owner),
             builder=self.builder,
             memory=self.settings.data / "prepared",
         )

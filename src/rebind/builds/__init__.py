@@ -18,6 +18,7 @@ from rebind.builds.environments import Environments
 from rebind.builds.store import Say, Store, silent
 from rebind.values import (
     Commit,
+    DebianPackage,
     Environment,
     Event,
     Interpreter,
@@ -65,7 +66,7 @@ class Builder:
         Raises BuildError, NetworkError, DiskError, SandboxError.
         """
         say = saying(report)
-        system = self._system(locked, say)
+        system = self._system(locked.debian, say)
         if system is None:
             return self._environments.build(locked, interpreter, say)
         held = self.store.hold(LAYERS, system.digest)
@@ -73,6 +74,10 @@ class Builder:
             return replace(self._environments.build(locked, interpreter, say), system=system)
         finally:
             os.close(held)
+
+    def system(self, packages: tuple[DebianPackage, ...], report: Report) -> Layer | None:
+        """The layer of a lock's Debian packages, None if it has none. Raises as `build`."""
+        return self._system(packages, saying(report))
 
     def build_server(self, locked: LockedPlan, interpreter: Interpreter, report: Report) -> Path:
         """The same for use at a path of this machine: returns its prefix. Raises as `build`."""
@@ -120,13 +125,13 @@ class Builder:
         self._stops.add(stop)
         return stop
 
-    def _system(self, locked: LockedPlan, say: Say) -> Layer | None:
-        if not locked.debian:
+    def _system(self, packages: tuple[DebianPackage, ...], say: Say) -> Layer | None:
+        if not packages:
             return None
         from rebind.builds.debian import Debian, Means
 
         means = Means(self._downloading, self._limits, self._stop(), self._timeout)
-        return Debian(self.store, means).layer(locked.debian, say)
+        return Debian(self.store, means).layer(packages, say)
 
     def _downloading(self) -> Downloads:
         from rebind.builds.downloads import Downloads
@@ -146,7 +151,7 @@ class Builder:
             self._environments.fill(locked, interpreter, place, silent)
 
         stop = self._stop()
-        system = self._system(locked, say)
+        system = self._system(locked.debian, say)
         workshop = Workshop(
             interpreter,
             locked.date,

@@ -6,6 +6,8 @@ every client of a build goes through. Locks are kept and given out in the standa
 
 from __future__ import annotations
 
+from rebind.locks.debian import DebianLocker, Found
+from rebind.locks.debian_host import mirror_hosts
 from rebind.locks.index import DatedIndex
 from rebind.locks.interpreters import Choice, Interpreters
 from rebind.locks.labels import HOST
@@ -21,11 +23,14 @@ __all__ = [
     "INDEX_URL",
     "Choice",
     "DatedIndex",
+    "DebianLocker",
     "EgressAddress",
+    "Found",
     "Interpreters",
     "Locker",
     "RunConfined",
     "UnresolvableError",
+    "mirror_hosts",
     "read_pylock",
     "server_lock",
     "server_names",

@@ -87,6 +87,8 @@ class DebianLocker:
 
         Raises LockError (names what does not exist), NetworkError, SandboxError.
         """
+        if not wanted:
+            return Found()
         host.check_host()
         missing = lacking(wanted, host.installed())
         if not any(not token.startswith("-t ") for token in missing):

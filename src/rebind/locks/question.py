@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from rebind.locks.labels import HOST, TODAY, date_label
 from rebind.locks.needs import Needs
-from rebind.values import Interpreter
+from rebind.values import Interpreter, Layer
 
 INDEX_URL = f"http://{HOST}"
 """The constant address of the dated index for every client; the egress proxy knows where it is."""
@@ -22,6 +23,8 @@ class Question:
     needs: Needs
     interpreter: Interpreter
     when: datetime
+    system: Callable[[], Layer | None] | None = field(default=None, compare=False)
+    """Makes the layer of the plan's Debian packages, which build code in the sandbox may need."""
 
     @property
     def label(self) -> str:

@@ -18,7 +18,7 @@ from uv import find_uv_bin
 
 from rebind.errors import DeadlineError, LockError
 from rebind.locks.question import Question
-from rebind.sandbox import SANDBOX_UID, Bind, Confinement, Mount, Overlay, base_mounts
+from rebind.sandbox import SANDBOX_UID, Bind, Confinement, Mount, Overlay, base_mounts, with_system
 from rebind.values import HOME, REPO_DIR, USER, Event, Limits, Phase, Report
 
 UV = "/opt/rebind/bin/uv"
@@ -105,7 +105,9 @@ class Workplace:
 
     def _confinement(self, question: Question, root: Path, desk: Path, extra: Mapping[str, str]) -> Confinement:
         python = question.interpreter
-        mounts: list[Mount] = [*base_mounts(), Bind(Path(find_uv_bin()), UV), Overlay(HOME, ())]
+        system = question.system() if question.system else None
+        base = with_system(base_mounts(), system.path) if system else base_mounts()
+        mounts: list[Mount] = [*base, Bind(Path(find_uv_bin()), UV), Overlay(HOME, ())]
         if python.mount is not None:
             # also at its own place: an interpreter with a shared libpython looks for it by that path
             mounts += [Bind(python.prefix, python.mount), Bind(python.prefix, str(python.prefix))]

@@ -13,6 +13,7 @@ from rebind.sandbox.entering import enter, follow
 from rebind.sandbox.mounts import SANDBOX_UID, Bind, Confinement, Mount, Overlay, Symlink, Text, Tmpfs
 from rebind.sandbox.privileges import become
 from rebind.sandbox.sources import open_sources, receive_sources, remove_upper, send_sources
+from rebind.sandbox.system import with_system
 
 if TYPE_CHECKING:
     from rebind.sandbox.egress import Asked, Egress
@@ -48,6 +49,7 @@ __all__ = [
     "run",
     "send_sources",
     "session_confinement",
+    "with_system",
 ]
 
 # The owner's side; a process inside a sandbox pays for none of it.
