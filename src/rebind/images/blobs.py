@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rebind.errors import BuildError, DiskError
 from rebind.images.tar import PIECE, Packed, compressor_name
@@ -31,15 +31,20 @@ class Blobs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._users: IO[str] | None = None
 
     def start(self) -> None:
-        """Makes the directories, and removes what killed processes left a day ago."""
+        """Makes the directories, and removes what killed processes left a day ago. From now on `clean` finds the blobs
+        in use, until this process ends."""
         for name in ("sha256", "keys", "tmp", "locks"):
             (self.path / name).mkdir(mode=0o755, parents=True, exist_ok=True)
         for left in (self.path / "tmp").iterdir():
             with contextlib.suppress(OSError):
                 if left.lstat().st_mtime < time.time() - 86400:
                     left.unlink()
+        if self._users is None:
+            self._users = open(self.path / "users", "a")  # noqa: SIM115
+            fcntl.flock(self._users, fcntl.LOCK_SH)
 
     def file(self, digest: str) -> Path:
         """Where the bytes of a digest are, or would be."""
@@ -138,20 +143,25 @@ class Blobs:
             raise BuildError(f"The layer {packed.digest} was damaged on the disk.", remedy="Build again.")
 
     def clean(self, before: float | None, *, dry_run: bool = False) -> tuple[int, tuple[str, ...]]:
-        """Removes the blobs that were last used before that time (None: all); bytes and names."""
-        freed, removed = 0, []
+        """Removes the blobs that were last used before that time (None: all), unless they are in use just now; bytes
+        and names."""
+        if not self.path.is_dir():
+            return 0, ()
+        with open(self.path / "users", "a") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return 0, ()
+            gone = list(self._gone(before, dry_run))
+        return sum(size for size, _ in gone), tuple(name for _, name in gone)
+
+    def _gone(self, before: float | None, dry_run: bool) -> Iterator[tuple[int, str]]:
         for path in sorted((self.path / "sha256").glob("*")):
-            with contextlib.suppress(OSError):
-                facts = path.stat()
-                if before is None or facts.st_mtime < before:
-                    if not dry_run:
-                        path.unlink()
-                    freed += facts.st_blocks * 512
-                    removed.append(f"blobs/{path.name}")
-        if not dry_run and before is None:
-            for path in (self.path / "keys").glob("*"):
-                path.unlink(missing_ok=True)
-        return freed, tuple(removed)
+            facts = path.stat()
+            if before is None or facts.st_mtime < before:
+                if not dry_run:
+                    path.unlink()
+                yield facts.st_blocks * 512, f"blobs/{path.name}"
 
     def _name(self, key: object) -> str:
         return hashlib.sha256(json.dumps([FORMAT, compressor_name(), key]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The repository's layers -> entries of the image: home/ to the home directory, srv/ to /srv."""
+"""A launch's layers -> entries of the image: home/ to the home directory, srv/ to /srv, usr/ and such to themselves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from rebind.images.tar import FILE, Entry
 from rebind.images.trees import Place, above, entries
 from rebind.values import APP_BASE, REPO_DIR, UID, Layer
 
+_THIS_MACHINES = {
+    "etc/ld.so.cache",
+    "var/lib/dpkg",
+    "var/lib/apt",
+    "etc/passwd",
+    "etc/group",
+    "etc/shadow",
+    "etc/gshadow",
+}
 _UNCHECKED = b"\1\0\0\0" + bytes(8)  # PEP 552: a hash that nobody compares
 
 
@@ -22,6 +31,9 @@ def layer_entries(layer: Layer) -> Iterator[Entry]:
     with tempfile.TemporaryDirectory(prefix="rebind-git-") as scratch:
         if (layer.path / "home").is_dir():
             yield from _home(layer.path / "home", Path(scratch))
+    for part in ("etc", "opt", "usr", "var"):
+        if (layer.path / part).is_dir():
+            yield from _system(layer.path / part, part)
     if (layer.path / "srv").is_dir():
         for entry in entries(layer.path / "srv", Place(APP_BASE[1:], UID)):
             yield _timeless(entry)
@@ -48,6 +60,16 @@ def _home(home: Path, scratch: Path) -> Iterator[Entry]:
     unique = {entry.name: entry for entry in found}
     yield from above(place, 0)
     yield from sorted(unique.values(), key=lambda entry: entry.name.split("/"))
+
+
+def _system(tree: Path, part: str) -> Iterator[Entry]:
+    """Files of Debian packages. The records of what is installed stay the base's: those here tell of this machine."""
+
+    def chosen(path: str, facts: os.stat_result) -> bool:
+        return f"{part}/{path}" not in _THIS_MACHINES
+
+    for entry in list(entries(tree, Place(part), chosen))[1:]:  # the folder itself is the base's
+        yield _timeless(entry)
 
 
 def _git_dirs(home: Path) -> list[str]:

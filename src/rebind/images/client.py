@@ -95,8 +95,8 @@ class Client:
     def ask(self, asked: Asked, *, into: Callable[[Iterator[bytes]], None] | None = None) -> Answer:
         """Sends a request and reads the answer; with `into` a good answer's body goes there in pieces.
 
-        Raises NetworkError, RefusedError; statuses are the caller's to judge. Connections that the other side closed
-        while they were idle are opened again; a body is sent again only where `asked.body` can give it again.
+        Raises NetworkError, RefusedError; statuses are the caller's to judge. What has no body is asked again if
+        the other side had closed an idle connection; of a body the other side may have had a part.
         """
         for attempt in range(2):
             answer = self._follow(asked, into)
@@ -127,7 +127,7 @@ class Client:
             return self._exchange(connection, asked, url, headers, into)
         except (http.client.HTTPException, OSError) as error:
             self._drop(parts)
-            if not fresh and _was_idle(error):
+            if not fresh and asked.length == 0 and _was_idle(error):
                 return self._send(asked, url, into)
             raise NetworkError(
                 f"The registry {parts.netloc} did not answer: {error or type(error).__name__}.",
