@@ -115,7 +115,8 @@ class Relay:
                 sink.sendall(data)
         for each in (source, sink):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)  # wakes the other thread
+            each.close()  # what is unread makes it a reset, which the sender notices
 
     def _spent(self, count: int) -> bool:
         with self._lock:
