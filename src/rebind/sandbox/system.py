@@ -10,6 +10,7 @@ from pathlib import Path
 from rebind.sandbox.mounts import Bind, Mount, Overlay, Symlink, Text, Tmpfs
 
 _FOLDERS = ("etc", "opt", "var")
+_OURS = ("/etc/rebind", "/opt/rebind")
 
 
 def with_system(base: Sequence[Mount], system: Path) -> tuple[Mount, ...]:
@@ -21,7 +22,7 @@ def with_system(base: Sequence[Mount], system: Path) -> tuple[Mount, ...]:
     found: list[Mount] = []
     for mount in base:
         found.extend(_changed(mount, system))
-    taken = {mount.target for mount in base}
+    taken = {*_OURS, *(mount.target for mount in base)}
     above = {str(parent) for target in taken for parent in Path(target).parents}
     for name in _FOLDERS:
         found.extend(_added(system / name, f"/{name}", taken, above))
