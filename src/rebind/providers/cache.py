@@ -101,8 +101,10 @@ class Cache:
             if (history / "HEAD").exists() and (date := self._dated(history, commit)):
                 return date
             for _ in range(2):
-                asked = ("--depth=1", "--filter=tree:0", "--no-tags")
-                store = self._mended("meta", commit, watch, keep, asked, "--filter=tree:0")
+                # Of a repository that was fetched before, the rest is small and wanted next: one request for both.
+                known_one = (self.path / "one" / "HEAD").exists()
+                kind, rest = ("one", "--no-filter") if known_one else ("meta", "--filter=tree:0")
+                store = self._mended(kind, commit, watch, keep, ("--depth=1", rest, "--no-tags"), rest)
                 if date := self._dated(store, commit):
                     return date
                 self._drop(store)  # it was there, but cannot be read
