@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rebind.errors import RefNotFoundError, RepositoryError
 from rebind.providers.answers import end_of, entries, text, value
@@ -76,10 +76,11 @@ class FigshareProvider(RecordProvider):
         number, version = _number(names[1:])
         return Spec(self.name, f"{self.site}/articles/{number}", version) if number else None
 
-    def _portal(self, address: str) -> Any:
+    def _portal(self, address: str) -> tuple[str, SplitResult] | None:
         """Institutions have portals like `https://monash.figshare.com` with the same numbers."""
-        host = urlsplit(address if "://" in address else f"https://{address}").netloc.lower()
-        return on_site(address, (f"https://{host}",)) if host.endswith(f".{urlsplit(self.site).netloc}") else None
+        match = re.match(r"(?:https?://)?([a-z0-9-]+\.)", address, re.IGNORECASE)
+        place = urlsplit(self.site)
+        return on_site(address, (f"{place.scheme}://{match[1].lower()}{place.netloc}",)) if match else None
 
     def record(self, http: Http, place: str, ref: str | None) -> Record:
         number = place.rpartition("/")[2]

@@ -70,9 +70,12 @@ _GIT_SCHEMES = frozenset({"ssh", "git", "file", "git+ssh", "ssh+git", "git+https
 
 
 def _read_web(text: str) -> Page:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        host = (parts.hostname or "").lower().removeprefix("www.")
+    except ValueError:
+        return Page(parse_url(text))  # which says what is wrong with it
     names = [unquote(name) for name in parts.path.split("/") if name]
-    host = (parts.hostname or "").lower().removeprefix("www.")
     keep, shown, whole = _split(host, names)
     bare = text.partition("#")[0]
     if host in FORGES or keep < len(names):

@@ -27,6 +27,7 @@ from rebind.values import Commit, Report, Spec
 HOSTS = frozenset({"foss.heptapod.net", "heptapod.host"})
 """Hosts of Mercurial repositories; those called `hg.` something are as well."""
 _REF = re.compile(r"(?!-)[^\x00-\x1f\x7f'\"\\\u2028\u2029]{1,500}")
+_NOT_COMMITTED = "f" * 40  # the id that Mercurial gives to changed files
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
 
 # Nothing but the repository itself is fetched, and nothing of it is run.
@@ -214,7 +215,7 @@ class HgProvider:
             template = "{node} {date|hgdate}\n"
             asked = ["--cwd", str(copy), "log", "--limit", "1", "--template", template, "--rev", revset]
             done = self.hg.run(Call(asked, watch=replace(watch, report=None)))
-            if done.code == 0 and _FULL_ID.match(done.text):
+            if done.code == 0 and _FULL_ID.match(done.text) and not done.text.startswith(_NOT_COMMITTED):
                 return done.text.strip()
         return ""
 
