@@ -103,7 +103,7 @@ def _confine(
     kept = {0, 1, 2, tell, *wiring.held, *wiring.passed, *(sources or ())}
     syscalls.close_all_but(kept if wiring.lifeline is None else kept | {wiring.lifeline})
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    trees = open_sources(confinement) if sources is None else sources
+    trees = open_sources(confinement, inside=True) if sources is None else sources
     os.umask(0o022)
     build_root(confinement, iter(trees))
     syscalls.set_hostname(_hostname(confinement.name))

@@ -19,19 +19,21 @@ _KERNEL = "Sandboxes need Linux 5.12 or newer."
 _CHUNK = 200  # the kernel passes at most 253 descriptors in one message
 
 
-def open_sources(confinement: Confinement) -> list[int]:
+def open_sources(confinement: Confinement, *, inside: bool = False) -> list[int]:
     """Opens all host files of a confinement, in the order in which `enter` takes them; close-on-exec descriptors.
 
     Needs CAP_SYS_ADMIN in the present mount namespace: call it as root, before dropping to the sandbox's user; an
-    ordinary user leaves it to `enter`. Makes the upper folders of overlays. Raises SandboxError naming the file.
+    ordinary user leaves it to `enter` (`inside`). Makes the upper folders of overlays. Raises SandboxError naming the
+    file.
     """
     trees: list[int] = []
+    owner = None if inside or os.geteuid() != 0 else confinement.owner
     try:
         for mount in confinement.mounts:
             if isinstance(mount, Bind):
                 trees.append(_open(mount.source, writable=mount.writable))
             elif isinstance(mount, Overlay):
-                trees.extend(_open_overlay(mount, confinement.owner))
+                trees.extend(_open_overlay(mount, owner))
         trees.extend(_open(Path("/dev") / name, writable=True, device=True) for name in DEVICES)
         if confinement.egress is not None:
             trees.append(_open(confinement.egress.parent, writable=False))
@@ -41,7 +43,7 @@ def open_sources(confinement: Confinement) -> list[int]:
     return trees
 
 
-def _open_overlay(mount: Overlay, owner: int) -> list[int]:
+def _open_overlay(mount: Overlay, owner: int | None) -> list[int]:
     found: list[int] = []
     try:
         found.extend(_open(lower, writable=False) for lower in mount.lowers)
@@ -59,11 +61,11 @@ def work_name(upper: Path) -> str:
     return f"{upper.name}.work"
 
 
-def make_upper(upper: Path, owner: int) -> None:
-    """Makes the upper folder and its work folder, belonging to the sandbox's user."""
+def make_upper(upper: Path, owner: int | None) -> None:
+    """Makes the upper folder and its work folder, belonging to `owner`, None: to ourselves."""
     for path in (upper, upper.with_name(work_name(upper))):
         path.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:
+        if owner is not None and os.geteuid() == 0:
             os.chown(path, owner, owner, follow_symlinks=False)
 
 
