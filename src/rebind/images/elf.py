@@ -28,7 +28,7 @@ def relocated(data: bytes, instead: str) -> bytes:
             foreign = any(part.startswith("/") and not part.startswith(_SYSTEM) for part in old.split(":"))
             if foreign and len(instead) <= end - at:
                 changed[at:end] = instead.encode().ljust(end - at, b"\0")
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, ValueError, OverflowError, LookupError, RuntimeError):
         return data
     return bytes(changed)
 
