@@ -18,7 +18,7 @@ from pathlib import Path
 from rebind import recipes
 from rebind.builds import Builder
 from rebind.errors import AddressError
-from rebind.locks import DebianLocker, Interpreters, Locker
+from rebind.locks import CondaFirst, DebianLocker, Interpreters
 from rebind.providers import Provider
 from rebind.values import (
     Commit,
@@ -42,7 +42,7 @@ class Steps:
 
     providers: tuple[Provider, ...]
     interpreters: Interpreters
-    locker: Locker
+    locker: CondaFirst
     debian: DebianLocker
     builder: Builder
     memory: Path
@@ -182,7 +182,9 @@ def prepare(steps: Steps, wanted: Wanted, commit: Commit, report: Report) -> Pre
 
 def build(steps: Steps, locked: LockedPlan, report: Report) -> Environment:
     """Step 4. Raises BuildError, DiskError, NetworkError."""
-    return steps.builder.build(locked, steps.interpreters.by_version(locked.python), report)
+    # Conda brings its own Python; one of this machine of the same minor version helps to build.
+    version = ".".join(locked.python.split(".")[:2]) if locked.conda else locked.python
+    return steps.builder.build(locked, steps.interpreters.by_version(version), report)
 
 
 # What was prepared before
@@ -201,7 +203,9 @@ def remembered(steps: Steps, wanted: Wanted, commit: Commit) -> Prepared | None:
         return None
     entries = [("environments", environment.digest), *(("layers", layer.digest) for layer in layers)]
     store = steps.builder.store
-    if not python.executable.exists() or not all(store.find(kind, digest) for kind, digest in entries):
+    if not (python.within or python.executable.exists()) or not all(
+        store.find(kind, digest) for kind, digest in entries
+    ):
         return None
     for kind, digest in entries:
         store.touch(kind, digest)

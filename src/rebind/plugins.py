@@ -31,7 +31,18 @@ from rebind.engines.served import ServedEngine
 from rebind.errors import SandboxError, SettingsError
 from rebind.images import Images
 from rebind.launch import Prepared, Steps
-from rebind.locks import HOST, DatedIndex, DebianLocker, Interpreters, Locker, mirror_hosts, server_lock
+from rebind.locks import (
+    HOST,
+    CondaFirst,
+    CondaLocker,
+    DatedIndex,
+    DebianLocker,
+    Interpreters,
+    Locker,
+    channel_hosts,
+    mirror_hosts,
+    server_lock,
+)
 from rebind.plugin_providers import PROVIDERS, Needs
 from rebind.providers import Provider
 from rebind.providers.pruning import prune
@@ -102,7 +113,8 @@ class Installation:
     @cached_property
     def fetching(self) -> Egress:
         """Our own way out: to package mirrors wherever they are, to private addresses unless this is a public hub."""
-        return self._egress("fetching", self.index.hosts | mirror_hosts(), allow_private=not self.public)
+        hosts = self.index.hosts | mirror_hosts() | channel_hosts(self.settings.conda_channels_url)
+        return self._egress("fetching", hosts, allow_private=not self.public)
 
     def make_data(self) -> None:
         """Makes the data directory. Raises SettingsError if it cannot be had or written to."""
@@ -152,7 +164,12 @@ class Installation:
             memory=self.settings.data / "prepared",
         )
 
-    def _locker(self) -> Locker:
+    def _locker(self) -> CondaFirst:
+        settings = self.settings
+        conda = CondaLocker(settings.data, settings.conda_channels_url, self.fetching.proxy_url)
+        return CondaFirst(self._python_locker(), conda)
+
+    def _python_locker(self) -> Locker:
         return Locker(
             data=self.settings.data,
             index_url=self.settings.index_url,

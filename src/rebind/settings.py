@@ -44,6 +44,7 @@ class Settings:
     host: str = _setting("127.0.0.1", "Address on which `rebind serve` listens.")
     port: int = _setting(8585, "Port on which `rebind serve` listens; 0 takes a free one.")
     index_url: str = _setting("https://pypi.org/simple", "Python package index; must give upload times (PEP 700).")
+    conda_channels_url: str = _setting("https://conda.anaconda.org", "Where conda channels that have a name lie.")
     allow_private_addresses: bool = _setting(
         False, "Let a hub fetch from private and loopback addresses, and from paths of its own machine."
     )

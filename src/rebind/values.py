@@ -250,7 +250,7 @@ class Interpreter:
 
     version: str
     prefix: Path
-    """`sys.base_prefix`; mounted at `mount` inside a sandbox unless it is below /usr."""
+    """`sys.base_prefix`; mounted at `mount` inside a sandbox unless it is /usr, or the environment has it itself."""
     executable: Path
 
     @property
@@ -258,16 +258,21 @@ class Interpreter:
         return ".".join(self.version.split(".")[:2])
 
     @property
+    def within(self) -> bool:
+        """It is a package of the environment (conda's), not a program of this machine."""
+        return self.prefix == Path(NB_PREFIX)
+
+    @property
     def inside(self) -> str:
         """Path of the executable as seen inside a sandbox."""
-        if self.prefix == Path("/usr"):
+        if self.mount is None:
             return str(self.executable)
         return f"{self.mount}/{self.executable.relative_to(self.prefix)}"
 
     @property
     def mount(self) -> str | None:
         """Where the prefix is mounted inside a sandbox; None when it is there anyway."""
-        return None if self.prefix == Path("/usr") else f"{INTERPRETERS_DIR}/{self.version}"
+        return None if self.prefix == Path("/usr") or self.within else f"{INTERPRETERS_DIR}/{self.version}"
 
 
 @dataclass(frozen=True, slots=True)

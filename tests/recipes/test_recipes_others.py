@@ -19,7 +19,7 @@ def test_every_other_file_is_named(repository, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["Dockerfile", "environment.yml", "default.nix", "Project.toml", "install.R", "DESCRIPTION"]
+    "name", ["Dockerfile", "default.nix", "Project.toml", "install.R", "DESCRIPTION"]
 )
 def test_the_strong_warning_comes_first(repository, name):
     first = plan(repository({name: ""})).warnings[0]
@@ -28,10 +28,10 @@ def test_the_strong_warning_comes_first(repository, name):
 
 
 def test_with_requirements_the_strong_warning_says_what_is_installed(repository):
-    first = plan(repository({"environment.yml": "", "Pipfile": "", "requirements.txt": "a", "setup.py": ""})).warnings[
+    first = plan(repository({"default.nix": "", "Pipfile": "", "requirements.txt": "a", "setup.py": ""})).warnings[
         0
     ]
-    assert "environment.yml and Pipfile" in first
+    assert "default.nix and Pipfile" in first
     assert "requirements.txt and setup.py" in first
 
 
@@ -49,8 +49,8 @@ def test_apt_txt_of_the_config_directory(repository):
 
 def test_a_linked_dockerfile_is_not_followed(repository):
     root = repository({})
-    (root / "environment.yml").symlink_to("/etc/passwd")
-    assert "environment.yml" in plan(root).warnings[0]
+    (root / "default.nix").symlink_to("/etc/passwd")
+    assert "default.nix" in plan(root).warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_directory_with_the_name_of_a_file_is_an_error(repository, name):
 
 
 def test_a_directory_called_dockerfile_is_not_configuration(repository):
-    assert plan(repository({"Dockerfile/": "", "environment.yml/": ""})).warnings == ()
+    assert plan(repository({"Dockerfile/": "", "default.nix/": ""})).warnings == ()
 
 
 def test_a_huge_file_is_refused(repository):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rebind.builds.checkout import LAYERS, checkout_layer
 from rebind.builds.environments import Environments
-from rebind.builds.store import Say, Store, silent
+from rebind.builds.store import Making, Say, Store, silent
 from rebind.values import (
     Commit,
     DebianPackage,
@@ -68,12 +68,26 @@ class Builder:
         say = saying(report)
         system = self._system(locked.debian, say)
         if system is None:
-            return self._environments.build(locked, interpreter, say)
+            return self._environment(locked, interpreter, say)
         held = self.store.hold(LAYERS, system.digest)
         try:
-            return replace(self._environments.build(locked, interpreter, say), system=system)
+            return replace(self._environment(locked, interpreter, say), system=system)
         finally:
             os.close(held)
+
+    def _environment(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Environment:
+        if not locked.conda:
+            return self._environments.build(locked, interpreter, say)
+        from rebind.builds.conda import Means, conda_python, fill_conda
+
+        def fill(making: Making) -> None:
+            wheels = self._wheels(locked, interpreter, say)
+            means = Means(self.store, self._downloading(), self._stop(), interpreter, wheels)
+            fill_conda(locked, means, making.work, say)
+
+        digest = locked.environment
+        place = self._environments.have(digest, say, fill)
+        return Environment(digest, place, conda_python(locked.python), locked.joined)
 
     def system(self, packages: tuple[DebianPackage, ...], report: Report) -> Layer | None:
         """The layer of a lock's Debian packages, None if it has none. Raises as `build`."""

@@ -26,11 +26,18 @@ THREADS = 2
 
 
 def assemble(
-    wheels: Sequence[Wheel], interpreter: Interpreter, executable: str, prefix: str, tree: Tree, say: Say
+    wheels: Sequence[Wheel],
+    interpreter: Interpreter,
+    executable: str,
+    prefix: str,
+    tree: Tree,
+    say: Say,
+    *,
+    with_python: bool = True,
 ) -> None:
     """Fills `tree`, whose root will be seen as `prefix`, with wheels for `interpreter`, found there as `executable`.
 
-    Where two wheels bring the same file the last by name wins. Raises BuildError, OSError.
+    Where two wheels bring the same file the last by name wins. Without `with_python` the tree has one. Raises BuildError, OSError.
     """
     ordered = sorted(wheels, key=lambda wheel: (wheel.package.name, wheel.key))
     sources = _by_directory(ordered)
@@ -39,7 +46,8 @@ def assemble(
     conflicts = [path for path in _link_all(sources, tree.root) if not path.endswith(".pyc")]
     if conflicts:
         say(f"{len(conflicts)} files are in more than one package (the last by name was taken): {conflicts[0]}")
-    install_python(tree, interpreter, executable)
+    if with_python:
+        install_python(tree, interpreter, executable)
     for wheel in ordered:
         _write_scripts(wheel, tree, f"{prefix}/bin/python")
         _write_origin(wheel, tree, interpreter)

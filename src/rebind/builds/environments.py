@@ -26,7 +26,7 @@ class Environments:
     def build(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Environment:
         """The environment of a lock, for /srv of a session."""
         digest = locked.environment
-        place = self._have(digest, say, lambda making: self._installation(locked, interpreter, say).fill(making.work))
+        place = self.have(digest, say, lambda making: self._installation(locked, interpreter, say).fill(making.work))
         return Environment(digest, place, interpreter, locked.joined)
 
     def build_server(self, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Path:
@@ -38,7 +38,7 @@ class Environments:
         def fill(making: Making) -> None:
             self._installation(locked, interpreter, say).fill_for(str(prefix), making.work)
 
-        return self._have(digest, say, fill) / "prefix"
+        return self.have(digest, say, fill) / "prefix"
 
     def build_server_for(self, inside: str, locked: LockedPlan, interpreter: Interpreter, say: Say) -> Path:
         """The same to be used at the path `inside` of an image, with the interpreter where images have it."""
@@ -48,13 +48,14 @@ class Environments:
         def fill(making: Making) -> None:
             self._installation(locked, interpreter, say).fill_for(inside, making.work, interpreter.inside)
 
-        return self._have(digest, say, fill) / "prefix"
+        return self.have(digest, say, fill) / "prefix"
 
     def fill(self, locked: LockedPlan, interpreter: Interpreter, place: Path, say: Say) -> None:
         """The environment of a lock's wheels alone, in an empty directory and not kept: to build the others in."""
         self._installation(locked, interpreter, say).fill(place, only_wheels=True)
 
-    def _have(self, digest: str, say: Say, fill: Callable[[Making], None]) -> Path:
+    def have(self, digest: str, say: Say, fill: Callable[[Making], None]) -> Path:
+        """The environment, filled if it is not there."""
         while not (place := self._store.lease(ENVIRONMENTS, digest)):
             with self._store.making(ENVIRONMENTS, digest, say) as making:
                 if not making.found:

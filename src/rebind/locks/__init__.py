@@ -6,6 +6,8 @@ every client of a build goes through. Locks are kept and given out in the standa
 
 from __future__ import annotations
 
+from rebind.locks.conda import CondaLocker, channel_hosts
+from rebind.locks.conda_first import CondaFirst
 from rebind.locks.debian import DebianLocker, Found
 from rebind.locks.debian_host import mirror_hosts
 from rebind.locks.index import DatedIndex
@@ -22,6 +24,8 @@ __all__ = [
     "HOST",
     "INDEX_URL",
     "Choice",
+    "CondaFirst",
+    "CondaLocker",
     "DatedIndex",
     "DebianLocker",
     "EgressAddress",
@@ -30,6 +34,7 @@ __all__ = [
     "Locker",
     "RunConfined",
     "UnresolvableError",
+    "channel_hosts",
     "mirror_hosts",
     "read_pylock",
     "server_lock",

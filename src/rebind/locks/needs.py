@@ -116,7 +116,8 @@ def needs_of(plan: Plan, root: Path, interpreter: Interpreter) -> Needs:
             lines += static
     tools = BUILD_TOOLS if order(interpreter.minor) < (3, 12) else ()
     there = {*lines, *(fixed.names() if fixed else ())}
-    lines += [name for name in (*KERNEL, *tools) if name not in there]
+    kernel = (*KERNEL, *tools) if plan.conda is None else ()  # else they are conda's
+    lines += [name for name in kernel if name not in there]
     constraints = (*wanted.constraints, *(fixed.constraints() if fixed else ()))
     digest = inputs.hexdigest()
     return Needs(tuple(lines), constraints, wanted.options, tuple(unknown), digest, wanted.hashes, fixed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rebind.recipes.conda import conda_plan
 from rebind.recipes.python import python_plan
 from rebind.values import Plan
 
@@ -18,4 +19,4 @@ def plan(root: Path) -> Plan:
 
     Raises RecipeError if a configuration file is wrong, and for anything that would lead out of `root`.
     """
-    return python_plan(root)
+    return conda_plan(root) or python_plan(root)

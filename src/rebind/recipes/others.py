@@ -37,26 +37,12 @@ _OTHERS = (
     Other(("REQUIRE",), "Julia before 1.0", "mybinder.org no longer builds it", True),
     Other(("default.nix",), "Nix", "mybinder.org builds it and ignores requirements.txt", True),
     Other(("DESCRIPTION",), "an R package", "mybinder.org installs R and the package", True, root_only=True),
-    Other(
-        ("environment.yml", "environment.yaml"),
-        "a conda environment",
-        "mybinder.org installs it and ignores requirements.txt, setup.py, pyproject.toml and runtime.txt",
-        True,
-    ),
-    Other(
-        ("Pipfile", "Pipfile.lock"),
-        "pipenv",
-        "mybinder.org installs it and ignores requirements.txt and setup.py",
-        True,
-    ),
     Other(("install.R",), "R packages", "mybinder.org runs it where runtime.txt asks for R with a date", True),
-    Other(("pylock.toml", "uv.lock", "poetry.lock", "pdm.lock"), "a lock of Python packages", _UNKNOWN),
     Other(("pixi.toml", "pixi.lock"), "pixi", _UNKNOWN),
     Other(("conda-lock.yml",), "a lock of conda packages", _UNKNOWN),
     Other(("renv.lock",), "a lock of R packages", _UNKNOWN),
     Other(("flake.nix",), "Nix", _UNKNOWN),
     Other((".devcontainer.json", "devcontainer.json", ".devcontainer/devcontainer.json"), "a dev container", _UNKNOWN),
-    Other((".python-version",), "a Python version for pyenv or uv", _UNKNOWN + "; runtime.txt is the file to use"),
 )
 _LEGACY = "andrewosh/binder-base"
 _FROM = re.compile(r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)", re.IGNORECASE | re.MULTILINE)
