@@ -25,7 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 from rebind import __version__
 from rebind.errors import DiskError, NetworkError, RefusedError, RepositoryError
 from rebind.providers.command import Watch
-from rebind.providers.texts import shown
+from rebind.providers.texts import CONTROL, printable, shown
 
 USER_AGENT = f"rebind/{__version__}"
 MAX_REDIRECTS = 5
@@ -35,6 +35,7 @@ _TIMEOUT = 30.0
 _TRIES = 3
 _BLOCK = 1 << 18
 _SMALL = 1 << 16
+_SAFE = "/?%:@!$&'()*+,;=~-._"
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
@@ -198,7 +199,7 @@ class Http:
     def _request(self, method: str, url: str, headers: Mapping[str, str]) -> _Exchange:
         parts = parse_http(url)
         proxy = self._proxy(parts)
-        path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
+        path = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
         target = f"{parts.scheme}://{parts.netloc}{path}" if proxy and parts.scheme == "http" else path
         sent = {"Host": parts.netloc, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         if token := self.tokens.get(f"{parts.scheme}://{parts.netloc}"):
@@ -231,15 +232,12 @@ def parse_http(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise RepositoryError(f"{url[:200]!r} is not a good address.") from None
+        raise RepositoryError(f"{printable(url)!r} is not a good address.") from None
     if parts.scheme not in ("http", "https"):
         raise RefusedError(f"{shown(url)} cannot be fetched: only http and https are.")
-    if (
-        any(c <= " " or c == "\x7f" or c > "\xff" for c in parts.netloc + parts.query)
-        or not parts.hostname
-        or port == 0
-    ):
-        raise RepositoryError(f"{url[:200]!r} is not a good address.")
+    odd = CONTROL.search(url) or any("\ud800" <= c <= "\udfff" for c in url)
+    if odd or not parts.netloc.isascii() or " " in parts.netloc or not parts.hostname or port == 0:
+        raise RepositoryError(f"{printable(url)!r} is not a good address.")
     # Credentials in an address would end in logs.
     return parts._replace(netloc=parts.netloc.rpartition("@")[2].lower())
 
