@@ -28,17 +28,16 @@ def test_the_strong_warning_comes_first(repository, name):
 
 
 def test_with_requirements_the_strong_warning_says_what_is_installed(repository):
-    first = plan(repository({"default.nix": "", "Pipfile": "", "requirements.txt": "a", "setup.py": ""})).warnings[
-        0
-    ]
-    assert "default.nix and Pipfile" in first
+    files = {"default.nix": "", "install.R": "", "requirements.txt": "a", "setup.py": ""}
+    first = plan(repository(files)).warnings[0]
+    assert "default.nix and install.R" in first
     assert "requirements.txt and setup.py" in first
 
 
 def test_files_that_do_not_decide_give_no_strong_warning(repository):
-    found = plan(repository({"renv.lock": "", "uv.lock": "", "package.json": "{}"}))
+    found = plan(repository({"renv.lock": "", "pixi.lock": "", "package.json": "{}"}))
     assert len(found.warnings) == 2
-    assert "uv.lock" in found.warnings[0]
+    assert "pixi.lock" in found.warnings[0]
 
 
 def test_apt_txt_of_the_config_directory(repository):

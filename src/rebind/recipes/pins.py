@@ -220,6 +220,8 @@ def only_known(version: str, known: tuple[str, ...], where: Where) -> None:
     """Raises RecipeError for a format that is newer than what is read here."""
     if version.partition(".")[0] not in known:
         raise RecipeError(
-            f"{where.file} has the format {shown(version)}, which this version of rebind does not read.",
+            f"{where.file} has the format {shown(version)}, which this version of rebind does not read."
+            if version
+            else f"{where.file} does not say which format it has: it is damaged or no lock.",
             remedy=f"Known are the formats {', '.join(known)}; write the lock with a tool that makes one of these.",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -11,16 +11,23 @@ from rebind.recipes.apt import parse_apt
 from rebind.recipes.configdir import find_config_dir, within
 from rebind.recipes.ignore import read_ignore
 from rebind.recipes.others import check_legacy, find_others
+from rebind.recipes.pipfile import FILE, LOCK
 from rebind.recipes.pyproject import Project, read_project
-from rebind.recipes.requirements import parse_dependencies, read_requirements
+from rebind.recipes.python_version import read_python_version
+from rebind.recipes.requirements import read_requirements
 from rebind.recipes.runtime import Runtime, parse_runtime
 from rebind.recipes.scripts import find_script
+from rebind.recipes.sources import Source, find_source
 from rebind.recipes.tree import Tree
 from rebind.recipes.versions import SEPARATE, allowed, check_version
+from rebind.recipes.wheel_pythons import narrowed
 from rebind.recipes.where import Where, shown
-from rebind.values import LocalPackage, Plan, PythonNeed, Requirements
+from rebind.values import Plan, PythonNeed, Requirements
 
-_NEEDS = ("requirements.txt", "pyproject.toml", "setup.py", "environment.yml", "environment.yaml", "Pipfile")
+_NEEDS = (
+    *("requirements.txt", "pyproject.toml", "setup.py", "environment.yml", "environment.yaml", "Pipfile"),
+    *("Pipfile.lock", "pylock.toml", "uv.lock", "poetry.lock", "pdm.lock"),
+)
 
 
 def python_plan(root: Path) -> Plan:
@@ -29,27 +36,31 @@ def python_plan(root: Path) -> Plan:
     check_legacy(tree)
     config_dir = find_config_dir(tree)
     project = Project() if config_dir else read_project(tree)
-    python, stated, runtime_warnings = _runtime(tree, config_dir, project)
-    requirements, warnings = _requirements(tree, config_dir, project)
+    stated, runtime_warnings = _runtime(tree, config_dir)
+    source = find_source(tree, config_dir, project, pipfiles=stated.language == "python")
+    python, python_warnings = _python(tree, config_dir, stated, source, project)
     server, server_warnings = _server_requirements(tree, config_dir, python)
     post_build, post_build_warnings = find_script(tree, config_dir, "postBuild")
     start, start_warnings = find_script(tree, config_dir, "start")
     return Plan(
         config_dir=config_dir,
         python=python,
-        requirements=requirements,
+        requirements=source.requirements,
         server_requirements=server,
-        date=stated,
+        pinned=source.pinned,
+        date=stated.date or source.date,
         apt=_apt(tree, config_dir),
         post_build=post_build,
         start=start,
         ignore=read_ignore(tree, config_dir),
         warnings=(
-            *find_others(tree, config_dir, _acted_on(tree, config_dir, project)),
+            *find_others(tree, config_dir, source.files),
             *runtime_warnings,
+            *python_warnings,
+            *_pipfiles(tree, config_dir, stated),
             *_overlooked(tree, config_dir),
             *project.warnings,
-            *warnings,
+            *source.warnings,
             *server_warnings,
             *post_build_warnings,
             *start_warnings,
@@ -62,23 +73,64 @@ def _apt(tree: Tree, config_dir: str) -> tuple[str, ...]:
     return parse_apt(tree.text(path) or "", path)
 
 
-def _runtime(tree: Tree, config_dir: str, project: Project) -> tuple[PythonNeed, date | None, tuple[str, ...]]:
-    """The Python that is asked for, the date, and warnings."""
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What runtime.txt says."""
+
+    path: str
+    language: str = "python"
+    version: str = ""
+    date: date | None = None
+
+
+def _runtime(tree: Tree, config_dir: str) -> tuple[_Stated, tuple[str, ...]]:
     path = within(config_dir, "runtime.txt")
     text = tree.text(path)
     if text is None:
-        return _need(None, project, path), None, ()
+        return _Stated(path), ()
     try:
         runtime = parse_runtime(text, path)
         if runtime.name == "python":
-            version = check_version(runtime.version, Where(path)) if runtime.version else None
-            return _need(version, project, path), runtime.date, ()
+            version = check_version(runtime.version, Where(path)) if runtime.version else ""
+            return _Stated(path, "python", version, runtime.date), ()
     except RecipeError as error:
         # mybinder.org does not read runtime.txt beside these two
         if not any((tree.root / within(config_dir, name)).is_file() for name in ("Dockerfile", "default.nix")):
             raise
-        return _need(None, project, path), None, (str(error),)
-    return _need(None, project, path), runtime.date, (_language(runtime, path),)
+        return _Stated(path), (str(error),)
+    return _Stated(path, runtime.name, date=runtime.date), (_language(runtime, path),)
+
+
+def _python(
+    tree: Tree, config_dir: str, stated: _Stated, source: Source, project: Project
+) -> tuple[PythonNeed, tuple[str, ...]]:
+    """The Python that is asked for: by runtime.txt (a Pipfile in its place), a lock, `.python-version`, conditions."""
+    by_rebind = source.pinned is not None and source.pinned.joined is not None
+    if source.alone and not by_rebind:
+        return _of_pipfile(tree, config_dir, stated, source)
+    requires = ",".join(dict.fromkeys(filter(None, (project.requires_python, source.requires_python))))
+    by = "pyproject.toml" if project.requires_python or not source.files else source.files[0]
+    wanted = "" if source.alone else stated.version
+    if source.python and f"{source.python}.".startswith(f"{wanted}." if wanted else ""):
+        return _need(source.python, requires, source.files[0], by), ()
+    if wanted:
+        return _need(wanted, requires, stated.path, by), ()
+    version, file, warnings = read_python_version(tree, config_dir, requires)
+    if requires and source.pinned and not version and allowed(None, requires):
+        requires = narrowed(requires, source.pinned)
+    return _need(version or None, requires, file, by), warnings
+
+
+def _of_pipfile(tree: Tree, config_dir: str, stated: _Stated, source: Source) -> tuple[PythonNeed, tuple[str, ...]]:
+    version, file, warnings = source.python, source.files[0], tuple[str, ...]()
+    if not version:
+        version, file, warnings = read_python_version(tree, config_dir, "")
+    if stated.version and stated.version != source.python:
+        ignored = (
+            f"{stated.path}: its Python {stated.version} has no effect beside {source.files[0]}, as on mybinder.org."
+        )
+        warnings = (*warnings, ignored)
+    return PythonNeed(version or None, "", file if version else ""), warnings
 
 
 def _language(runtime: Runtime, path: str) -> str:
@@ -92,27 +144,23 @@ def _language(runtime: Runtime, path: str) -> str:
     return f"{start}; plain Python is used{', with packages as of its date' if runtime.date else ''}."
 
 
-def _need(version: str | None, project: Project, path: str) -> PythonNeed:
-    """Raises RecipeError if the stated version and the package's requires-python contradict each other."""
-    requires = project.requires_python
+def _need(version: str | None, requires: str, path: str, by: str) -> PythonNeed:
+    """Raises RecipeError if the stated version and the conditions of the file `by` contradict each other."""
     if not allowed(version, requires):
-        where = Where(path if version else "pyproject.toml")
+        where = Where(path if version else by)
         asked = f"Python {version} is asked for, but " if version else ""
-        what = f"{asked}pyproject.toml requires {shown(requires)}, which no supported version satisfies."
+        what = f"{asked}{by} requires {shown(requires)}, which no supported version satisfies."
         if version and allowed(None, requires):
-            what = f"{asked}pyproject.toml requires {shown(requires)}."
+            what = f"{asked}{by} requires {shown(requires)}."
         raise where.error(what, "Change one of the two.")
-    file = path if version else "pyproject.toml" if requires else ""
-    return PythonNeed(version, requires, file)
+    return PythonNeed(version, requires, path if version else by if requires else "")
 
 
-def _requirements(tree: Tree, config_dir: str, project: Project) -> tuple[Requirements, tuple[str, ...]]:
-    """requirements.txt, then the dependencies or the package of the root."""
-    listed, warnings = read_requirements(tree, within(config_dir, "requirements.txt"))
-    extra, more = parse_dependencies(project.dependencies, tree, "pyproject.toml")
-    root = (LocalPackage("."),) if project.package and all(package.path != "." for package in listed.local) else ()
-    joined = replace(listed, lines=listed.lines + extra.lines, local=listed.local + extra.local + root)
-    return joined, warnings + more
+def _pipfiles(tree: Tree, config_dir: str, stated: _Stated) -> tuple[str, ...]:
+    found = [path for name in (FILE, LOCK) if (tree.root / (path := within(config_dir, name))).is_file()]
+    if stated.language == "python" or not found:
+        return ()
+    return (f"{' and '.join(found)} is not read beside {stated.path} of {shown(stated.language)}, as on mybinder.org.",)
 
 
 def _server_requirements(tree: Tree, config_dir: str, python: PythonNeed) -> tuple[Requirements, tuple[str, ...]]:
@@ -123,16 +171,6 @@ def _server_requirements(tree: Tree, config_dir: str, python: PythonNeed) -> tup
     if not tree.is_file(path):
         return Requirements(), ()
     return Requirements(), (f"{path} is ignored: it counts only with Python 2.7, 3.5 or 3.6 in runtime.txt.",)
-
-
-def _acted_on(tree: Tree, config_dir: str, project: Project) -> tuple[str, ...]:
-    path = within(config_dir, "requirements.txt")
-    found = [path] if tree.is_file(path) else []
-    if project.package:
-        found.append("setup.py" if tree.is_file("setup.py") else "pyproject.toml")
-    elif project.dependencies:
-        found.append("pyproject.toml")
-    return tuple(found)
 
 
 def _overlooked(tree: Tree, config_dir: str) -> tuple[str, ...]:
