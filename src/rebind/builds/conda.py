@@ -181,8 +181,8 @@ def _link_files(package: Unpacked, tree: Tree, python: Interpreter) -> None:
     """Hard links, and copies of what has the prefix in it. Of two packages with one file, the last by name wins."""
     for directory, names in package.contents.files.items():
         tree.make(directory)
-        source = os.path.join(package.path, "tree", directory)
-        into = os.path.join(tree.root, directory)
+        source = f"{package.path}/tree/{directory}"
+        into = f"{tree.root}/{directory}"
         for name in names:
             _link(f"{source}/{name}", f"{into}/{name}", tree, f"{directory}/{name}")
     for path, placeholder, mode in package.contents.prefixed:
