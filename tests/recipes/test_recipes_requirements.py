@@ -356,11 +356,39 @@ def test_find_links_in_the_repository(repository):
     assert "'absent' is not there" in warnings(root)[0]
 
 
-def test_hashes_are_left_out_with_one_warning(repository):
-    text = "--require-hashes\nnumpy==1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\npandas==1 --hash sha256:cc"
-    root = repository({"requirements.txt": text})
-    assert read(root).lines == ("numpy==1.0", "pandas==1")
-    assert len(warnings(root)) == 1
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+
+
+def test_hashes_go_along_with_their_package(repository):
+    lines = (
+        f"--require-hashes\nNum_Py==1.0 \\\n --hash=sha256:{A} \\\n --hash=sha256:{B}\npandas[x]>=1 --hash sha256:{C}"
+    )
+    found, warnings = read_requirements(Tree.at(repository({"requirements.txt": lines})), "requirements.txt")
+    assert found.lines == ("Num_Py==1.0", "pandas[x]>=1")
+    assert found.hashes == (("num-py", (A, B)), ("pandas", (C,)))
+    assert warnings == ()
+
+
+def test_hashes_of_a_name_add_up_and_other_kinds_are_left_out(repository):
+    text = f"a==1; python_version<'3' --hash=sha256:{A}\na==2 --hash=sha512:{A}{A} --hash=sha256:{B}\n"
+    text += f"b @ https://x.org/b.zip --hash=sha256:{C}"
+    found, _ = read_requirements(Tree.at(repository({"requirements.txt": text})), "requirements.txt")
+    assert found.hashes == (("a", (A, B)), ("b", (C,)))
+
+
+def test_hashes_of_what_has_no_name_are_named_in_a_warning(repository):
+    text = f"https://x.org/b.zip --hash=sha256:{C}"
+    found, warnings = read_requirements(Tree.at(repository({"requirements.txt": text})), "requirements.txt")
+    assert found.hashes == ()
+    assert "not compared" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "bad", ["sha256:aa", "sha256", "", f"sha256:{'A' * 64}", f"md5:{'0' * 32}", "x:y", f"sha256:{A}a"]
+)
+def test_what_is_no_usable_hash_is_an_error(repository, bad):
+    with pytest.raises(RecipeError, match=r"^requirements\.txt line 1: "):
+        read_requirements(Tree.at(repository({"requirements.txt": f"a==1 --hash={bad}"})), "requirements.txt")
 
 
 def test_options_without_effect_are_named(repository):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rebind.cli.options import Address, AsOf, Data, Json, Ref, Subdir
 
@@ -23,7 +23,8 @@ def plan(
             "repository": commit.spec.repository,
             "commit": commit.id,
             "commit_date": commit.date.isoformat(),
-            **asdict(found),
+            **asdict(replace(found, pinned=None)),
+            "pinned": found.pinned.source if found.pinned else None,
             "resolved_python": locked.python,
             "as_of": locked.date.isoformat(),
             "joined": locked.joined,
@@ -35,7 +36,17 @@ def plan(
 
 
 def _show(facts: dict[str, object]) -> None:
-    rows = ("repository", "commit", "commit_date", "config_dir", "resolved_python", "as_of", "post_build", "start")
+    rows = (
+        "repository",
+        "commit",
+        "commit_date",
+        "config_dir",
+        "resolved_python",
+        "as_of",
+        "pinned",
+        "post_build",
+        "start",
+    )
     for name in rows:
         if facts[name]:
             print(f"{name.replace('_', ' '):>16}  {facts[name]}")

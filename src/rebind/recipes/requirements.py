@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from packaging.utils import canonicalize_name
+
 from rebind.recipes.lines import DROPPED, FLAGS, HASHES, Option, logical_lines, split_line
 from rebind.recipes.references import Reference, inside_path, refer
 from rebind.recipes.tree import LIMIT, Tree
@@ -18,6 +20,9 @@ _DEPTH = 20
 _MOST_LINES = 20_000
 _MOST_WARNINGS = 20
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|:all:|:none:")
+_NAMED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?=\s*(?:[\[<>=!~;@ ]|$))")
+_SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
+_HASH = re.compile(r"sha256:[0-9a-f]{64}|(?:sha384|sha512):[0-9a-f]{96,128}|md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
 
 
@@ -25,7 +30,7 @@ def read_requirements(tree: Tree, path: str) -> tuple[Requirements, tuple[str, .
     """The requirements of the file at `path`, and warnings; empty if there is no such file.
 
     `-r` and `-c` count from the including file and stay inside the repository; paths of packages count from the root,
-    because pip runs there. `--hash` values are left out: the lock has hashes of its own. Raises RecipeError.
+    because pip runs there. `--hash` values go along: a package's file must have one of them. Raises RecipeError.
     """
     reader = _Reader(tree)
     if tree.is_file(path):
@@ -50,6 +55,7 @@ class _Reader:
     constraints: list[str] = field(default_factory=list)
     options: dict[str, None] = field(default_factory=dict)
     local: dict[str, LocalPackage] = field(default_factory=dict)
+    hashes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _warnings: dict[str, None] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
     _done: set[tuple[str, bool]] = field(default_factory=set)
@@ -57,7 +63,13 @@ class _Reader:
     _size: int = 0
 
     def requirements(self) -> Requirements:
-        return Requirements(tuple(self.lines), tuple(self.constraints), tuple(self.options), tuple(self.local.values()))
+        return Requirements(
+            tuple(self.lines),
+            tuple(self.constraints),
+            tuple(self.options),
+            tuple(self.local.values()),
+            tuple(self.hashes.items()),
+        )
 
     def warnings(self) -> tuple[str, ...]:
         found = tuple(self._warnings)
@@ -86,9 +98,14 @@ class _Reader:
         text, options = split_line(line, where)
         if text:
             self.add(text, where, constraint)
+        stated = [option.value for option in options if option.name == "--hash"]
+        if stated:
+            self._hashes(text, stated, where)
         for option in options:
-            if option.name in HASHES | DROPPED:
-                self._left_out(option, where)
+            if option.name in HASHES:
+                continue
+            if option.name in DROPPED:
+                self._warn(f"{where}: the option {option.name} has no effect.")
             elif text:
                 raise where.error(f"the option {option.name} cannot stand behind a requirement.")
             else:
@@ -174,12 +191,20 @@ class _Reader:
     def _global(self, name: str, value: str = "") -> None:
         self.options[f"{name} {value}".strip()] = None
 
-    def _left_out(self, option: Option, where: Where) -> None:
-        if option.name in HASHES:
-            warning = f"{where.file}: hashes of requirements are not compared; the lock has hashes of its own."
-        else:
-            warning = f"{where}: the option {option.name} has no effect."
-        self._warn(warning)
+    def _hashes(self, text: str, stated: list[str], where: Where) -> None:
+        """pip's hash mode. As there, a file must have one of the hashes; those of several lines add up."""
+        found = _NAMED.match(text)
+        if found is None:
+            self._warn(f"{where}: the hashes of {shown(text)} are not compared, as no package is named.")
+            return
+        digests = [match[1] for value in stated if (match := _SHA256.fullmatch(value))]
+        wrong = next((value for value in stated if not _HASH.fullmatch(value)), None)
+        if wrong:
+            raise where.error(f"{shown(wrong)} is not a hash.", "Write it like sha256:0123... (64 digits).")
+        if not digests:
+            raise where.error(f"{found[0]} has only hashes of other kinds than sha256.", "`pip hash` writes sha256.")
+        name = canonicalize_name(found[0])
+        self.hashes[name] = tuple(dict.fromkeys((*self.hashes.get(name, ()), *digests)))
 
     def _warn(self, warning: str) -> None:
         if warning:
