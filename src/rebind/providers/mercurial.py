@@ -38,6 +38,7 @@ _CONFIG = (
     "subrepos.allowed=no",
     "extensions.lfs=!",
     "extensions.largefiles=!",
+    "extensions.git=!",
     "phases.publish=no",
     "progress.disable=yes",
 )
@@ -77,7 +78,8 @@ class Hg(Program):
             "no_proxy",
         }
         variables = {name: text for name, text in self.access.environment(call.url).items() if name in kept}
-        return variables | {"HGRCPATH": "", "HGPLAIN": "1", "HGENCODING": "utf-8", "CHGDISABLE": "1"}
+        own = {"HGRCPATH": "", "HGRCSKIPREPO": "1"}  # no configuration, least of all that of a stranger's repository
+        return variables | own | {"HGPLAIN": "1", "HGENCODING": "utf-8", "CHGDISABLE": "1"}
 
 
 class HgProvider:
