@@ -10,8 +10,9 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import shutil
-import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -22,6 +23,8 @@ from functools import partial
 from pathlib import Path
 
 import zstandard
+
+from rebind.values import NB_PREFIX
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -130,30 +133,33 @@ async def _index(rattler_index, channel: Path) -> None:  # type: ignore[no-untyp
     await rattler_index.index_fs(channel, write_zst=False, write_shards=False, force=True)
 
 
-def python_tree(executable: str, into: Path) -> str:
-    """A CPython of this machine as the files of a conda package; returns its version."""
-    told = "import sys,sysconfig;print('%d.%d.%d' % sys.version_info[:3]);print(sys.base_prefix)"
-    version, prefix = subprocess.run(
-        [executable, "-c", told], capture_output=True, text=True, check=True
-    ).stdout.split()
-    minor = ".".join(version.split(".")[:2])
-    (into / "bin").mkdir(parents=True)
-    shutil.copy(Path(prefix, "bin", f"python{minor}").resolve(), into / "bin" / f"python{minor}")
-    for name in ("python", "python3"):
-        (into / "bin" / name).symlink_to(f"python{minor}")
-    skipped = shutil.ignore_patterns(
-        "site-packages", "dist-packages", "test", "__pycache__", "*.a", "idlelib", "config-*"
-    )
-    shutil.copytree(Path(prefix, "lib", f"python{minor}"), into / "lib" / f"python{minor}", ignore=skipped)
-    (into / "lib" / f"python{minor}" / "site-packages").mkdir(exist_ok=True)
-    (into / "lib" / f"python{minor}" / "site-packages" / "README.txt").write_text("empty\n")
-    # Debian's Python looks in dist-packages only
-    (into / "lib" / f"python{minor}" / "sitecustomize.py").unlink(missing_ok=True)
-    (into / "lib" / f"python{minor}" / "sitecustomize.py").write_text(
-        f"import os, site\nsite.addsitedir('/srv/conda/envs/notebook/lib/python{minor}/site-packages')\n"
-    )
-    for library in Path(prefix, "lib").glob(f"libpython{minor}.so*"):
-        shutil.copy(library, into / "lib" / library.name)
+def python_package(channel: Path, work: Path) -> str:
+    """The CPython that runs this, as a package whose files have its prefix in them; returns its version.
+
+    Raises LookupError if its prefix is too short to be replaced, or is the system's, whose Python is another kind.
+    """
+    prefix, minor = sys.base_prefix, f"{sys.version_info.major}.{sys.version_info.minor}"
+    if len(prefix) < len(NB_PREFIX) or Path(prefix).is_relative_to("/usr"):
+        raise LookupError(f"the Python in {prefix} cannot be made a package of")
+    skipped = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a", "idlelib", "config-*", "ensurepip")
+    shutil.copytree(Path(prefix, "lib", f"python{minor}"), work / "lib" / f"python{minor}", ignore=skipped)
+    for path in (
+        Path("bin", f"python{minor}"),
+        *(f.relative_to(prefix) for f in Path(prefix, "lib").glob("libpython*.so*")),
+    ):
+        (work / path).parent.mkdir(exist_ok=True)
+        shutil.copy(Path(prefix, path), work / path)
+    entries: list[Entry] = [("bin/python", f"python{minor}"), ("bin/python3", f"python{minor}")]
+    prefixed = {}
+    for file in sorted(path for path in work.rglob("*") if path.is_file()):
+        data, name = file.read_bytes(), str(file.relative_to(work))
+        if b"\0" in data:  # the linker has the version ("3.11.7") share the end of the prefix, if that ends so
+            data = data.replace(prefix.encode() + b"\0", b"/-" + prefix[2:].encode() + b"\0")
+        entries.append((name, data, 0o755 if os.access(file, os.X_OK) else 0o644))
+        if prefix.encode() in data:
+            prefixed[name] = (prefix, "binary" if b"\0" in data else "text")
+    version = ".".join(map(str, sys.version_info[:3]))
+    raw_package(channel / "linux-64", "python", entries, prefixed=prefixed, version=version)
     return version
 
 

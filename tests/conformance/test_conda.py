@@ -14,10 +14,10 @@ import pytest
 from tests.conformance import conda_channel as channel_of
 
 from rebind.errors import LockError, NetworkError, RecipeError
-from rebind.locks.conda import CondaLocker
+from rebind.locks.conda import CondaLocker, beside, pip_plan
 from rebind.recipes import plan
 from rebind.sandbox import capabilities
-from rebind.values import CondaNeed, Plan, PythonNeed
+from rebind.values import CondaNeed, CondaPackage, Package, Plan, PythonNeed, Requirements
 
 PLACEHOLDER = "/home/somebody/feedstock_root/build_artifacts/tool_1700000000000/_h_env_placehold_placehold_placehold"
 YEAR = datetime(2024, 6, 1, tzinfo=UTC)
@@ -165,14 +165,22 @@ def test_a_channel_that_does_not_answer_is_a_network_error(tmp_path):
         versions(locker)
 
 
+def test_c_310req_the_pip_list_is_bound_to_the_packages_of_conda():
+    conda = tuple(CondaPackage(name, v, "0", "noarch", "", "") for name, v in (("python", "3.10.4"), ("NumPy", "1.2")))
+    asked = Plan(requirements=Requirements(("simplejson",)), conda=CondaNeed())
+    found = pip_plan(asked, conda)
+    assert (found.python.version, found.requirements.constraints) == ("3.10", ("numpy==1.2",))
+    assert pip_plan(Plan(conda=CondaNeed()), conda) is None
+    packages = [Package(name, version, "", "", "") for name, version in (("numpy", "1.2"), ("simplejson", "3"))]
+    assert [each.name for each in beside(tuple(packages), conda)] == ["simplejson"]
+
+
 # Whole
 
 
 def channel_with_python(channels: Path, work: Path) -> None:
     here = channels / "conda-forge"
-    channel_of.package(
-        here, "python", channel_of.python_tree("/usr/bin/python3.11", work / "python"), files=work / "python"
-    )
+    channel_of.python_package(here, work / "python")
     hello = work / "hello"
     (hello / "site-packages" / "hello").mkdir(parents=True)
     (hello / "site-packages" / "hello" / "__init__.py").write_text("def main():\n    print('hello')\n")
@@ -203,11 +211,12 @@ print(json.dumps({
 
 @pytest.mark.session
 def test_c_rpb_and_c_py2_a_session_of_conda_packages(tmp_path):
-    if not Path("/usr/bin/python3.11").exists():
-        pytest.skip("this machine has no /usr/bin/python3.11 to make a package of")
     if not capabilities().isolation:
         pytest.skip("this machine does not allow sandboxes")
-    channel_with_python(tmp_path / "channels", tmp_path / "work")
+    try:
+        channel_with_python(tmp_path / "channels", tmp_path / "work")
+    except LookupError as error:
+        pytest.skip(str(error))
     root = tmp_path / "repository"
     root.mkdir()
     repository(root, "dependencies: [python>=3.11, hello, tool]", requirements__txt="there", look__py=SCRIPT)
@@ -219,7 +228,7 @@ def test_c_rpb_and_c_py2_a_session_of_conda_packages(tmp_path):
     assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads(done.stdout.strip().splitlines()[-1])
     prefix = "/srv/conda/envs/notebook"
-    assert (found["prefix"], found["version"], found["same"]) == (prefix, [3, 11], True)
+    assert (found["prefix"], found["version"], found["same"]) == (prefix, list(sys.version_info[:2]), True)
     assert found["tool"] == found["alias"] == f"{prefix}\n"
     binary = f"\0\1{prefix}/etc:{prefix}/lib"
     assert found["bin"].startswith(binary + "\0")

@@ -7,6 +7,7 @@ import glob
 import io
 import json
 import os
+import signal
 import sys
 
 ROOT = os.environ.get("MAMBA_ROOT_PREFIX") or "/srv/conda"
@@ -157,4 +158,5 @@ def main(program, arguments):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `conda list | head`
     sys.exit(main(os.path.basename(sys.argv[0]), sys.argv[1:]))
