@@ -29,6 +29,7 @@ from rebind.values import DebianPackage, Layer, Limits, Package
 FORMAT = 1  # raised when the same packages would give other files
 STATUS = Path("/var/lib/dpkg/status")
 GROWTH = 6  # times the size of the archives
+LARGEST = 64 << 20  # bytes of dpkg's records that are read
 _THREADS = 8
 
 # Files of the host that a package replaces must be ours before dpkg can rename them: an overlay cannot give a copy
@@ -99,8 +100,12 @@ class Debian:
         say(f"Fetching {len(packages)} Debian packages ({size / 1e6:.0f} MB)")
         self._fetch(packages, making.work / "debs", say)
         say(f"Installing {len(packages)} Debian packages")
-        folders = ground.ready_store(self._store, hashlib.sha256(f"folders {_host()}".encode()).hexdigest(), LAYERS)
-        _Installation(self._store, self._means, making, folders, say).run(packages)
+        folders = ground.ready_folders(self._store, LAYERS, hashlib.sha256(f"folders {_host()}".encode()).hexdigest())
+        held = self._store.hold(LAYERS, folders.name)
+        try:
+            _Installation(self._store, self._means, making, folders, say).run(packages)
+        finally:
+            os.close(held)
 
     def _fetch(self, packages: Sequence[DebianPackage], into: Path, say: Say) -> None:
         into.mkdir()
@@ -181,7 +186,7 @@ class _Installation:
 
     def _check(self, packages: Sequence[DebianPackage]) -> None:
         """Raises BuildError for a package that is not there; one whose own set-up failed is named and left as it is."""
-        states = read_states(Path(f"{self.work}{ground.DPKG}/status").read_text("utf-8", "replace"))
+        states = read_states(_records(Path(f"{self.work}{ground.DPKG}/status")))
         for package in packages:
             version, state = states.get((package.name, package.architecture), ("", ""))
             if version != package.version or state == "":
@@ -207,6 +212,16 @@ _VARIABLES = (
     ("UCF_FORCE_CONFFOLD", "1"),
     ("SOURCE_DATE_EPOCH", "315532800"),
 )
+
+
+def _records(path: Path) -> str:
+    """A file that packages' scripts could replace: no link is followed."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with open(fd, "rb") as stream:
+        return stream.read(LARGEST).decode("utf-8", "replace")
 
 
 def read_states(status: str) -> dict[tuple[str, str], tuple[str, str]]:

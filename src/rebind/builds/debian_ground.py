@@ -109,7 +109,7 @@ def give(top: Path, owner: int | None) -> None:
             os.chown(os.path.join(place, name), owner, owner, follow_symlinks=False)  # noqa: PTH118
 
 
-def ready_store(store: Store, digest: str, kind: str) -> Path:
+def ready_folders(store: Store, kind: str, digest: str) -> Path:
     """The tree of `make_folders` from the store, made at first use and leased."""
     while not (place := store.lease(kind, digest)):
         with store.making(kind, digest) as making:

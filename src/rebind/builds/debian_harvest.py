@@ -29,9 +29,8 @@ def harvest(upper: Path, layer: Path) -> None:
         (upper / name).rename(layer / name)
     for target in shared():
         tame(upper / part(target))
-        place = Path(f"{layer}{target}")
+        place = _clear_way(layer, target)
         _remove(place, layer)  # where it was mounted
-        place.parent.mkdir(parents=True, exist_ok=True)
         (upper / part(target)).rename(place)
     for name in _LEFT_OUT.split():
         _remove(layer / name, layer)
@@ -61,6 +60,17 @@ def is_mark(path: str | Path) -> bool:
     return stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0
 
 
+def _clear_way(layer: Path, target: str) -> Path:
+    """The place of `target` in the layer, below real folders: a package could have put links into the host's there."""
+    place = layer
+    for name in target[1:].split("/")[:-1]:
+        place = place / name
+        if place.is_symlink() or not place.is_dir():
+            place.unlink(missing_ok=True)
+            place.mkdir()
+    return place / target.rpartition("/")[2]
+
+
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         yield from list(entries)
@@ -68,11 +78,8 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 def _remove(path: Path, top: Path) -> None:
     """Removes what is at `path`, unless a link on the way leads elsewhere."""
-    parent = path.parent
-    while parent != top:
-        if parent.is_symlink():
-            return
-        parent = parent.parent
+    if any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(top)):
+        return
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

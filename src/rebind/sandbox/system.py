@@ -31,13 +31,19 @@ def with_system(base: Sequence[Mount], system: Path) -> tuple[Mount, ...]:
 
 def _changed(mount: Mount, system: Path) -> Iterator[Mount]:
     over = Path(f"{system}{mount.target}")
-    kind = _kind(over)
+    kind = _kind(over) if _leads_to(over, system) else None
     if kind is None or isinstance(mount, Text | Tmpfs | Overlay):
         yield mount
     elif isinstance(mount, Bind) and stat.S_ISDIR(kind) and mount.source.is_dir():
         yield Overlay(mount.target, (over, mount.source), read_only=True)
     else:
         yield from _as_it_is(over, mount.target, kind)
+
+
+def _leads_to(path: Path, top: Path) -> bool:
+    """Whether there are only real folders on the way; a package's link there would lead into the host."""
+    between = [parent for parent in path.parents if parent.is_relative_to(top) and parent != top]
+    return all(stat.S_ISDIR(_kind(parent) or 0) for parent in between)
 
 
 def _added(path: Path, target: str, taken: set[str], above: set[str]) -> Iterator[Mount]:
