@@ -43,8 +43,8 @@ from rebind.locks import (
     mirror_hosts,
     server_lock,
 )
-from rebind.plugin_providers import PROVIDERS, Needs
 from rebind.providers import Provider
+from rebind.providers.builtin import PROVIDERS, Needs
 from rebind.providers.pruning import prune
 from rebind.sandbox.egress import Egress
 from rebind.sandbox.policy import EgressPolicy

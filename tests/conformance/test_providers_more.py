@@ -36,9 +36,9 @@ from tests.providers.record_servers import (
 
 from rebind import __version__
 from rebind.errors import AddressError, NetworkError, RefNotFoundError, RefusedError, RepositoryError
-from rebind.plugin_providers import PROVIDERS, Needs
 from rebind.providers import Provider
 from rebind.providers.any_doi import DoiProvider
+from rebind.providers.builtin import PROVIDERS, Needs
 from rebind.providers.ckan import CkanProvider
 from rebind.providers.dataverse import DataverseProvider
 from rebind.providers.doi import read_doi, target

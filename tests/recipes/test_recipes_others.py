@@ -18,9 +18,7 @@ def test_every_other_file_is_named(repository, name):
     assert any(warning.startswith(f"{name} (") for warning in found.warnings)
 
 
-@pytest.mark.parametrize(
-    "name", ["Dockerfile", "default.nix", "Project.toml", "install.R", "DESCRIPTION"]
-)
+@pytest.mark.parametrize("name", ["Dockerfile", "default.nix", "Project.toml", "install.R", "DESCRIPTION"])
 def test_the_strong_warning_comes_first(repository, name):
     first = plan(repository({name: ""})).warnings[0]
     assert name in first

@@ -37,7 +37,8 @@ def assemble(
 ) -> None:
     """Fills `tree`, whose root will be seen as `prefix`, with wheels for `interpreter`, found there as `executable`.
 
-    Where two wheels bring the same file the last by name wins. Without `with_python` the tree has one. Raises BuildError, OSError.
+    Where two wheels bring the same file the last by name wins. Without `with_python` the tree has one.
+    Raises BuildError, OSError.
     """
     ordered = sorted(wheels, key=lambda wheel: (wheel.package.name, wheel.key))
     sources = _by_directory(ordered)

@@ -17,8 +17,8 @@ from packaging.utils import canonicalize_name
 from rebind.errors import LockError
 from rebind.locks.pinned import applying
 from rebind.locks.releases import order
-from rebind.pinned import PinnedPackage
 from rebind.values import Interpreter, LocalPackage, Plan, Requirements
+from rebind.values.pinned import PinnedPackage
 
 KERNEL = ("ipykernel", "ipywidgets", "pip")
 BUILD_TOOLS = ("setuptools", "wheel")

@@ -21,8 +21,8 @@ from rebind.locks.index_client import IndexClient
 from rebind.locks.pages import UNTIMED, File, Page, Pages
 from rebind.locks.pylock import best
 from rebind.locks.tags import markers, platform_name
-from rebind.pinned import Pinned, PinnedDependency, PinnedFile, PinnedPackage
 from rebind.values import Interpreter, Package
+from rebind.values.pinned import Pinned, PinnedDependency, PinnedFile, PinnedPackage
 
 _MARKER_ERRORS = (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, ValueError, KeyError, RecursionError)
 

@@ -6,11 +6,11 @@ import posixpath
 from dataclasses import dataclass, field
 from datetime import date
 
-from rebind.pinned import Pinned
 from rebind.recipes.references import inside_path
 from rebind.recipes.tree import Tree
 from rebind.recipes.where import Where, shown
 from rebind.values import LocalPackage, Requirements
+from rebind.values.pinned import Pinned
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rebind.pinned import Pinned, PinnedFile, PinnedPackage
 from rebind.recipes.configdir import within
 from rebind.recipes.locked import Locked, local_package
 from rebind.recipes.pins import (
@@ -23,6 +22,7 @@ from rebind.recipes.toml import Table, read_toml, table, tables, text, texts
 from rebind.recipes.tree import Tree
 from rebind.recipes.where import Where
 from rebind.values import LocalPackage, Requirements
+from rebind.values.pinned import Pinned, PinnedFile, PinnedPackage
 
 FILE = "pdm.lock"
 

@@ -18,9 +18,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from rebind.errors import RecipeError
-from rebind.pinned import PinnedDependency, PinnedFile, PinnedPackage
 from rebind.recipes.references import check_url
 from rebind.recipes.where import Where, shown
+from rebind.values.pinned import PinnedDependency, PinnedFile, PinnedPackage
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,100}")

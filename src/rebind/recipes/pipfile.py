@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
-from rebind.pinned import Pinned, PinnedPackage
 from rebind.recipes.locked import Locked, local_package
 from rebind.recipes.pins import all_of, checkout_of, is_public, marker_of, name_of, sha256_of, version_of
 from rebind.recipes.requirements import is_web_address, parse_dependencies
@@ -22,6 +21,7 @@ from rebind.recipes.tree import Tree
 from rebind.recipes.versions import check_version
 from rebind.recipes.where import Where, shown
 from rebind.values import LocalPackage, Requirements
+from rebind.values.pinned import Pinned, PinnedPackage
 
 FILE, LOCK = "Pipfile", "Pipfile.lock"
 _MARKERS = (

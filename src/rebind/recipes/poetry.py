@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from packaging.utils import canonicalize_name
 
 from rebind.errors import RecipeError
-from rebind.pinned import Pinned, PinnedDependency, PinnedFile, PinnedPackage
 from rebind.recipes.configdir import within
 from rebind.recipes.locked import Locked, local_package
 from rebind.recipes.pins import (
@@ -31,6 +30,7 @@ from rebind.recipes.toml import Table, read_toml, table, tables, text, texts
 from rebind.recipes.tree import Tree
 from rebind.recipes.where import Where, shown
 from rebind.values import LocalPackage, Requirements
+from rebind.values.pinned import Pinned, PinnedDependency, PinnedFile, PinnedPackage
 
 FILE = "poetry.lock"
 _REMEDY = "Make the lock anew with `poetry lock`."

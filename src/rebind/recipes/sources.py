@@ -15,7 +15,6 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from rebind.pinned import Pinned
 from rebind.recipes import pdm, pipfile, poetry, pylock, uv_lock
 from rebind.recipes.configdir import within
 from rebind.recipes.inline import find_script_block
@@ -25,6 +24,7 @@ from rebind.recipes.pyproject import Project
 from rebind.recipes.requirements import parse_dependencies, read_requirements
 from rebind.recipes.tree import Tree
 from rebind.values import LocalPackage, Requirements
+from rebind.values.pinned import Pinned
 
 _REQUIREMENTS = "requirements.txt"
 _LOCKS: dict[str, Callable[[Tree, str], Locked]] = {

@@ -8,7 +8,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from packaging.utils import canonicalize_name
 
-from rebind.pinned import Pinned, PinnedDependency, PinnedFile, PinnedPackage
 from rebind.recipes.configdir import within
 from rebind.recipes.locked import Locked, local_package
 from rebind.recipes.pins import (
@@ -28,6 +27,7 @@ from rebind.recipes.toml import Table, read_toml, table, tables, text, texts
 from rebind.recipes.tree import Tree
 from rebind.recipes.where import Where
 from rebind.values import LocalPackage, Requirements
+from rebind.values.pinned import Pinned, PinnedDependency, PinnedFile, PinnedPackage
 
 FILE = "uv.lock"
 _OWN = ("virtual", "editable", "directory", "path")

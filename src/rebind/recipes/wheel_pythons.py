@@ -5,8 +5,8 @@ from __future__ import annotations
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from rebind.pinned import Pinned
 from rebind.recipes.versions import allowed
+from rebind.values.pinned import Pinned
 
 
 def narrowed(requires: str, pinned: Pinned) -> str:

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from rebind.pinned import Pinned
+from rebind.values.pinned import Pinned
 
 # Paths inside a session (the image contract of repo2docker that repositories rely on).
 USER = "jovyan"
