@@ -78,7 +78,7 @@ def _blocks(text: str) -> Iterator[str]:
         if "# /// script" not in lines or _END not in lines:
             continue
         start, end = lines.index("# /// script"), len(lines) - 1 - lines[::-1].index(_END)
-        if start < end:
+        if start + 1 < end:
             yield "\n".join(line[2:] for line in lines[start + 1 : end])
 
 

@@ -126,7 +126,7 @@ class _Reader:
             digest = hashes.get("sha256")
             if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
                 raise self.where.error(f"{shown(str(row.get('name') or row.get('url')))} has no sha256 hash.")
-            if "url" not in row:
+            if not row.get("url"):
                 raise self.where.error("it takes a file from a folder of the machine that made it.", "Use an index.")
             size, uploaded = row.get("size"), row.get("upload-time")
             found = file_of(row.get("name"), self.where, url=row["url"], sha256=digest, size=size, uploaded=uploaded)

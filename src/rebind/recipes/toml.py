@@ -12,7 +12,7 @@ from rebind.recipes.where import Where, shown
 Table = Mapping[str, object]
 
 # The parser's time grows with the square of a key's dots: 40 KB of them took 4.5 s.
-_MOST_DOTS = 50
+_MOST_DOTS = 20
 _NO_KEY = re.compile(r"\"(?:[^\"\\]|\\.)*+\"|'[^']*+'|:[0-9]{2}\.[0-9]+")  # texts, and the fractions of times
 _LONGEST_LINE = 256 * 1024  # uv writes all wheels of a package on one
 _MOST = 20_000
@@ -22,7 +22,7 @@ def read_toml(text: str, where: Where) -> Table:
     """The tables of a TOML file. Raises RecipeError."""
     for number, line in enumerate(text.split("\n"), start=1):
         # a long text that ends on a line would pass what follows it off as a text
-        keys = line if '"""' in line or "'''" in line else _NO_KEY.sub("", line)
+        keys = line if '"""' in line or "'''" in line else _NO_KEY.sub("", line).partition("#")[0]
         if len(line) > _LONGEST_LINE or keys.count(".") > _MOST_DOTS:
             raise Where(where.file, number).error("the line is too long or has a key of too many parts.")
     try:
