@@ -144,7 +144,8 @@ def state(git: Git, repository: LocalRepository, store: Path, watch: Watch, scra
     # The index is data, not settings: with its notes about the files git need not read them all again.
     for index in [repository.git_dir / "index", *repository.git_dir.glob("sharedindex.*")]:
         with suppress(OSError):
-            shutil.copyfile(index, store / index.name)
+            # With its time: files changed in the very moment of its writing are told by that alone (racy git).
+            shutil.copy2(index, store / index.name)
     with suppress(OSError):
         (store / "info").mkdir(exist_ok=True)
         shutil.copyfile(repository.common / "info" / "exclude", store / "info" / "exclude")
