@@ -26,6 +26,7 @@ netns = "host"
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
+tmp_dir = "{room}/tmp"
 """
 _STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{room}/storage"\nrunroot = "{room}/run"\n'
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
@@ -68,7 +69,7 @@ class Podman:
             raise Failed(f"absent: {', '.join(missing)}; on Debian: apt install {' '.join(missing)}")
         if os.getuid() != 0:
             raise Failed("the peers under podman need root here")
-        (self.room / "containers.conf").write_text(_CONTAINERS)
+        (self.room / "containers.conf").write_text(_CONTAINERS.format(room=self.room))
         (self.room / "storage.conf").write_text(_STORAGE.format(room=self.room))
         if self._there(BASE):
             return
@@ -111,8 +112,8 @@ class Podman:
             self("rmi", "-f", f"localhost/{tag}")
 
     def prune(self) -> None:
-        """Removes images without a name."""
-        self("image", "prune", "-f")
+        """Removes images without a name, and containers of builds that were interrupted."""
+        self("image", "prune", "--force", "--external")
 
 
 def ready(podman: Podman) -> bool:
