@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from typing import IO, Any
 
 from rebind.errors import AddressError, BuildError
 from rebind.images.blobs import Blobs
-from rebind.images.names import ImageName
+from rebind.images.layout import read
+from rebind.images.names import ImageName, parse
 from rebind.images.tar import PIECE, LayerFile, Packed
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -64,16 +64,12 @@ def load(text: str, blobs: Blobs, fetch: Fetch) -> Base:
     """The base that a setting names. Raises AddressError, BuildError, NetworkError."""
     scheme, _, place = text.partition(":")
     if scheme == "docker" and place.startswith("//"):
-        from rebind.images.names import parse
-
         name = parse(place[2:])
         config, layers = fetch(name)
         return _described(blobs, config, layers, f"{name.registry}/{name.path}")
     if scheme == "tar":
         return _root_file_system(Path(place), blobs)
     if scheme in ("oci", "oci-archive"):
-        from rebind.images.layout import read
-
         config, layers = read(scheme, Path(place), blobs)
         return _described(blobs, config, layers, "")
     raise AddressError(
@@ -163,19 +159,3 @@ def _opened(blobs: Blobs, layer: BaseLayer) -> Iterator[IO[bytes]]:
             raise BuildError("The base image has layers in zstd.", remedy="Use one with gzip layers.")
         else:
             yield raw
-
-
-def keep_stream(blobs: Blobs, digest: str, size: int, pieces: Iterator[bytes]) -> None:
-    """A blob of somebody else's into the blobs, if it is what its name says. Raises BuildError."""
-    hashed, total = hashlib.sha256(), 0
-    with blobs.writing() as draft:
-        with open(draft, "wb") as out:
-            for piece in pieces:
-                hashed.update(piece)
-                total += len(piece)
-                if total > size:
-                    break
-                out.write(piece)
-        if total != size or f"sha256:{hashed.hexdigest()}" != digest:
-            raise BuildError(f"The blob {digest} of the base image is not what its name says.")
-        blobs.keep(draft, digest)

@@ -108,6 +108,21 @@ class Blobs:
     def keep(self, draft: Path, digest: str) -> None:
         draft.replace(self.file(digest))
 
+    def receive(self, digest: str, size: int, pieces: Iterator[bytes]) -> None:
+        """Keeps a blob that others made, if it is what its name says. Raises BuildError, DiskError."""
+        hashed, total = hashlib.sha256(), 0
+        with self.writing() as draft:
+            with open(draft, "wb") as out:
+                for piece in pieces:
+                    hashed.update(piece)
+                    total += len(piece)
+                    if total > size:
+                        break
+                    out.write(piece)
+            if total != size or f"sha256:{hashed.hexdigest()}" != digest:
+                raise BuildError(f"The blob {digest} of the base image is not what its name says.")
+            self.keep(draft, digest)
+
     def forget(self, digest: str) -> None:
         """Removes a blob, so that it is made or fetched again."""
         self.file(digest).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,9 +118,6 @@ def _archive_reader(archive: tarfile.TarFile) -> Reader:
 
 
 def _read(reader: Reader, blobs: Blobs, reference: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    from rebind.images.base import keep_stream
-    from rebind.images.manifests import choose
-
     manifest = _text(reader, "index.json")
     if reference:
         named = [m for m in manifest["manifests"] if (m.get("annotations") or {}).get(_REF) == reference]
@@ -129,7 +127,7 @@ def _read(reader: Reader, blobs: Blobs, reference: str) -> tuple[dict[str, Any],
     for layer in manifest["layers"]:
         if not blobs.has(layer["digest"], layer["size"]):
             with reader(_blob(layer["digest"])) as stream:
-                keep_stream(blobs, layer["digest"], layer["size"], _pieces(stream))
+                blobs.receive(layer["digest"], layer["size"], _pieces(stream))
     return _text(reader, _blob(manifest["config"]["digest"])), manifest["layers"]
 
 
@@ -157,3 +155,13 @@ def _text(reader: Reader, name: str) -> dict[str, Any]:
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
     while piece := stream.read(PIECE):
         yield piece
+
+
+def choose(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """The manifest for this machine's kind out of an index. Raises BuildError."""
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    for each in manifests:
+        wanted = each.get("platform")
+        if not wanted or (wanted.get("architecture") == architecture and wanted.get("os") == "linux"):
+            return each
+    raise BuildError(f"The base image is not made for {architecture}.", remedy="Choose another base image.")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from rebind import __version__
-from rebind.errors import BuildError
 from rebind.images.base import GZIP, Base
 from rebind.images.layout import MANIFEST
 from rebind.images.system import ENTRY_POINT, path_variable
@@ -33,16 +30,6 @@ class Facts:
     start: str | None
     joined: bool
     labels: tuple[tuple[str, str], ...] = ()
-
-
-def choose(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    """The manifest for this machine's kind out of an index. Raises BuildError."""
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    for each in manifests:
-        wanted = each.get("platform")
-        if not wanted or (wanted.get("architecture") == architecture and wanted.get("os") == "linux"):
-            return each
-    raise BuildError(f"The base image is not made for {architecture}.", remedy="Choose another base image.")
 
 
 def variables(base: Base, facts: Facts) -> dict[str, str]:

@@ -6,6 +6,7 @@ whole image, the old one or the new.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -17,11 +18,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from rebind.errors import BuildError, NetworkError, RebindError, RefusedError, RepositoryError
-from rebind.images.base import keep_stream
 from rebind.images.blobs import Blobs
 from rebind.images.client import Answer, Asked, Client
 from rebind.images.credentials import Credentials
-from rebind.images.layout import INDEX, MANIFEST
+from rebind.images.layout import INDEX, MANIFEST, choose
 from rebind.images.names import ImageName
 from rebind.images.tar import Packed
 
@@ -120,8 +120,6 @@ class Registry:
 
         Raises RepositoryError, NetworkError, RefusedError, BuildError.
         """
-        from rebind.images.manifests import choose
-
         client = self._client()
         try:
             manifest = self._manifest(client, name, name.reference)
@@ -138,8 +136,6 @@ class Registry:
             client.close()
 
     def _manifest(self, client: Client, name: ImageName, reference: str) -> dict[str, Any]:
-        import hashlib
-
         url = f"/v2/{name.path}/manifests/{quote(reference, safe=':')}"
         answer = client.ask(Asked("GET", url, _accept(), scope=_scope(name.path, "pull")))
         if answer.status == 404:
@@ -156,7 +152,7 @@ class Registry:
         if not _DIGEST.fullmatch(digest):
             raise RepositoryError(f"{name} names a blob {digest!r}, which is not a digest.")
         asked = Asked("GET", f"/v2/{name.path}/blobs/{digest}", scope=_scope(name.path, "pull"))
-        answer = client.ask(asked, into=lambda pieces: keep_stream(blobs, digest, size, pieces))
+        answer = client.ask(asked, into=lambda pieces: blobs.receive(digest, size, pieces))
         if answer.status != 200:
             raise _unhappy(self._host, f"giving a layer of {name}", answer)
 
