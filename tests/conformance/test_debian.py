@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.conftest import MakeRepository
-from tests.whole.programs import rebind
+from tests.whole.programs import REBIND, environment, execute, rebind
 
 from rebind.errors import LockError
 from rebind.locks import debian_host
@@ -49,6 +53,32 @@ def test_v_apt_programs_are_on_the_path(says: Says) -> None:
     assert said[3].startswith("byacc - ")
     assert said[4].startswith("yacc - ")
     assert said[5].strip() == "42"
+
+
+def test_v_apt_in_a_kernel_of_a_session(data: Path, make_repository: MakeRepository) -> None:
+    root = make_repository({"apt.txt": "gfortran unp byacc"})
+    command = [*REBIND, "launch", str(root), "--as-of", "today", "--no-open", "--json"]
+    with subprocess.Popen(command, env=environment(data=str(data)), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        events = []
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["phase"] in ("ready", "failed"):
+                break
+        assert events[-1]["phase"] == "ready", events
+        code = "import shutil, os; print(shutil.which('gfortran'), shutil.which('yacc')); os.mkdir('/usr/bin/x')"
+        said = execute(events[-1]["url"], events[-1]["token"], code)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert said.startswith("/usr/bin/gfortran /usr/bin/yacc\n")
+    assert "Read-only file system" in said
+
+
+def test_v_apt_is_in_plan_and_lock(data: Path, make_repository: MakeRepository) -> None:
+    root = make_repository({"apt.txt": "byacc"})
+    assert "byacc=" in rebind("plan", root, "--as-of", "today", data=data).stdout
+    text = rebind("lock", root, "--as-of", "today", data=data).stdout
+    assert tomllib.loads(text)["tool"]["rebind"]["debian"][0]["name"] == "byacc"
 
 
 def test_r_apt_lists_what_was_installed(says: Says) -> None:

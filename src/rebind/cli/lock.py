@@ -52,6 +52,7 @@ def lock(
             "python": locked.python,
             "as_of": locked.date.isoformat(),
             "joined": locked.joined,
+            "debian": [{"name": d.name, "version": d.version, "url": d.url, "sha256": d.sha256} for d in locked.debian],
             "packages": [
                 {"name": p.name, "version": p.version, "url": p.url, "sha256": p.sha256} for p in locked.packages
             ],

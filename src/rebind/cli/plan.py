@@ -28,6 +28,7 @@ def plan(
             "resolved_python": locked.python,
             "as_of": locked.date.isoformat(),
             "joined": locked.joined,
+            "debian": [f"{package.name}={package.version}" for package in locked.debian],
             "packages": [f"{package.name}=={package.version}" for package in locked.packages],
             "warnings": [*found.warnings, *locked.warnings],
             "environment": locked.environment,
@@ -50,5 +51,7 @@ def _show(facts: dict[str, object]) -> None:
     for name in rows:
         if facts[name]:
             print(f"{name.replace('_', ' '):>16}  {facts[name]}")
+    if facts["debian"]:
+        print(f"{'debian':>16}  {', '.join(facts['debian'])}")  # type: ignore[arg-type]
     print(f"{'packages':>16}  {', '.join(facts['packages'])}")  # type: ignore[arg-type]
     print(f"{'environment':>16}  {facts['environment']}")

@@ -22,7 +22,7 @@ import rebind
 from rebind.errors import LockError
 from rebind.locks.pages import acceptable, project_name, true_url
 from rebind.locks.tags import markers, platform_name, rank
-from rebind.values import Interpreter, LockedPlan, Package
+from rebind.values import DebianPackage, Interpreter, LockedPlan, Package
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
@@ -48,8 +48,15 @@ def write_pylock(locked: LockedPlan) -> str:
         f"joined = {str(locked.joined).lower()}",
         f"environment = {_text(locked.environment)}",
         f"warnings = [{', '.join(map(_text, locked.warnings))}]",
+        *(line for package in locked.debian for line in _debian(package)),
     ]
     return "\n".join([*head, "", *(line for package in locked.packages for line in _entry(package)), *tail, ""])
+
+
+def _debian(package: DebianPackage) -> list[str]:
+    """For the reader: which archives a layer of Debian packages was made of. Not read again."""
+    facts = ("name", "version", "architecture", "url", "sha256")
+    return ["", "[[tool.rebind.debian]]", *(f"{fact} = {_text(getattr(package, fact))}" for fact in facts)]
 
 
 def _entry(package: Package) -> list[str]:
