@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.session, pytest.mark.network]
 
 @pytest.fixture(scope="module")
 def hub(data: Path) -> Iterator[Hub]:
-    hub = Hub(data, build_timeout="3s", start_timeout="5s").start()
+    hub = Hub(data, build_timeout="3s", start_timeout="20s").start()
     yield hub
     hub.stop()
 
