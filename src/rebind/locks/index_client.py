@@ -42,6 +42,12 @@ class IndexClient:
             return True
         return None if answer.get("unknown") else False
 
+    def unknown(self, names: Iterable[str], when: float) -> frozenset[str]:
+        """Brings the pages of projects up to a date; those whose upstream does not answer. Raises NetworkError."""
+        answer = self._ask("POST", "/changed", json.dumps({"names": list(names), "after": when, "until": when}))
+        unknown = answer.get("unknown")
+        return frozenset(map(str, unknown)) if isinstance(unknown, list) else frozenset()
+
     def _ask(self, method: str, path: str, body: str | None) -> Mapping[str, object]:
         proxy = urlsplit(self.proxy_url)
         connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=120)

@@ -201,7 +201,7 @@ class Locker:
 
     def _tools_of_the_day(self, question: Question) -> Needs:
         """Newer setuptools are shown before 2019-03 for builds alone; the environment gets those of the day."""
-        if question.when >= _TOOLS_CUT:
+        if question.when >= _TOOLS_CUT or not {*BUILD_TOOLS}.intersection(question.needs.lines):
             return question.needs
         when = question.when.timestamp()
         self._client.changed(BUILD_TOOLS, when, when)

@@ -152,9 +152,12 @@ class Files:
         """Raises LockError for a package that has no file that is stated and fits; NetworkError."""
         pinned = list(packages)
         wanted = [package.name for package in pinned if _asks_index(package)]
-        if wanted:
-            # as of now: a pin is exact, whatever the date
-            self.client.changed(wanted, 0.0, time.time())
+        # as of now: a pin is exact, whatever the date
+        unknown = self.client.unknown(wanted, time.time()) if wanted else frozenset()
+        for name in sorted(unknown):
+            if self.pages.read(name) is None:
+                remedy = "Try again when the network is back."
+                raise NetworkError(f"the package index does not say which files {name} has", remedy=remedy)
         return [self._package(source, package) for package in pinned]
 
     def _package(self, source: str, package: PinnedPackage) -> Package:
@@ -172,11 +175,7 @@ class Files:
 
     def _from_index(self, source: str, package: PinnedPackage) -> list[dict[str, object]]:
         page = self.pages.read(package.name)
-        if page is None:
-            raise NetworkError(
-                f"the package index does not say which files {package.name} has", remedy="Try again later."
-            )
-        files = list(_of_version(page, package.version))
+        files = list(_of_version(page, package.version)) if page else []
         if not files:
             raise LockError(
                 f"{source} takes {package.name} {package.version}, which the package index does not have",
