@@ -72,6 +72,12 @@ class TestBuilding:
         if not capabilities().isolation:
             pytest.skip(capabilities().problem)
 
+    def test_a_backend_may_make_the_folder_for_wheels_anew(self, served: Served, tmp_path: Path) -> None:
+        """As setuptools did until 2019."""
+        package = sdist(served, source_files("import shutil; shutil.rmtree(directory); os.mkdir(directory)"))
+        environment = builder_at(tmp_path).build(lock((package,)), interpreter(), Lines())
+        assert (environment.path / NB_PREFIX[1:] / SITE / "src.py").is_file()
+
     def test_built_once_and_installed(self, served: Served, tmp_path: Path) -> None:
         builder, report = builder_at(tmp_path), Lines()
         package = sdist(served, source_files("print('backend runs')"))

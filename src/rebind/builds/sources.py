@@ -43,6 +43,14 @@ shift 3
 exec "$@"
 """
 
+_UNPACK = """set -eu
+mkdir source
+"$1" -c 'import shutil, sys; shutil.unpack_archive(sys.argv[1], "source")' "$2"
+cd source/*/
+shift 2
+exec "$@"
+"""
+
 
 Fetch = Callable[[Package, Say, threading.Event], Path]
 
@@ -152,7 +160,7 @@ class Sources:
         mounts = [*mounts, Tmpfs("/build"), Bind(out, "/out", writable=True)]
         confinement = replace(base, mounts=(*base.mounts, *mounts), cwd="/build")
         name = f"Building {package.name}"
-        argv = _command(package, source, build)
+        argv = _command(package, source, build, workshop.interpreter.inside)
         # Pages of compiler lines help nobody while all is well; the last ones are told if it fails.
         return run_step(
             confinement,
@@ -187,17 +195,27 @@ def _modern(workshop: Workshop, place: Path) -> tuple[Sequence[Mount], Sequence[
 def _old(workshop: Workshop, place: Path) -> tuple[Sequence[Mount], Sequence[str]]:
     place.mkdir()
     workshop.old_way(place)
-    # Python 2's pip asks for setuptools and wheel itself; later, those of the environment are the ones of then.
-    how = "--use-pep517" if workshop.interpreter.minor == "2.7" else "--no-build-isolation"
-    build = (f"{NB_PREFIX}/bin/python", "-m", "pip", "wheel", "--no-deps", how, "--wheel-dir", WHEELS)
-    return [], build
+    build = (f"{NB_PREFIX}/bin/python", "-m", "pip", "wheel", "--no-deps", *_isolation(workshop, place))
+    return [], (*build, "--wheel-dir", WHEELS)
 
 
-def _command(package: Package, source: Path | None, build: Sequence[str]) -> Sequence[str]:
-    if source is not None:
-        return (*build, f"/source/{source.name}")
-    address, commit, subdirectory = checkout_of(package)
-    return ("/bin/sh", "-c", _CLONE, "sh", address, commit, subdirectory, *build, ".")
+def _isolation(workshop: Workshop, place: Path) -> Sequence[str]:
+    """Python 2's pip asks for setuptools and wheel itself; later, those of the environment are the ones of then."""
+    if workshop.interpreter.minor == "2.7":
+        return ["--use-pep517"]
+    before_isolation = any((place / NB_PREFIX.lstrip("/")).glob("lib/python*/site-packages/pip-[1-9].*.dist-info"))
+    return [] if before_isolation else ["--no-build-isolation"]
+
+
+def _command(package: Package, source: Path | None, build: Sequence[str], python: str) -> Sequence[str]:
+    if source is None:
+        address, commit, subdirectory = checkout_of(package)
+        return ("/bin/sh", "-c", _CLONE, "sh", address, commit, subdirectory, *build, ".")
+    archive = f"/source/{source.name}"
+    if build[0] != UV:
+        return (*build, archive)
+    # uv would unpack it below the folder for wheels, which old setuptools removes and makes anew.
+    return ("/bin/sh", "-c", _UNPACK, "sh", python, archive, *build, ".")
 
 
 def _is_checkout(package: Package) -> bool:
