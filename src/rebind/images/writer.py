@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rebind.errors import BuildError
@@ -86,7 +87,7 @@ def _parts(contents: Contents, base: Base, blobs: Blobs) -> Iterator[_Part]:
     yield from _interpreters(contents)
     if contents.server is not None:
         yield _server(contents.server)
-    yield from _environment(contents.environment)
+    yield from _environment(contents.environment, blobs)
     for number, layer in enumerate(contents.layers):
         title = "what the repository's own steps wrote" if number else "the repository"
         yield _Part(title, ["layer", layer.digest], lambda layer=layer: checkout.layer_entries(layer))  # type: ignore[misc]
@@ -119,9 +120,19 @@ def _server(prefix: Path) -> _Part:
     return _Part("the notebook server", ["server", prefix.parent.name], made)
 
 
-def _environment(environment: Environment) -> Iterator[_Part]:
-    found = packages.wheels(environment)
-    for group in packages.groups(found):
-        yield _Part(group.title, group.key, lambda group=group: packages.group_entries(group))  # type: ignore[misc]
+def _environment(environment: Environment, blobs: Blobs) -> Iterator[_Part]:
+    """Layers of packages and the frame. Which they are is noted: finding it out reads all wheels' lists of files."""
+    note = ["groups", environment.digest]
+    known = blobs.noted(note)
+    found = cache(lambda: packages.wheels(environment))
+    if not isinstance(known, list):
+        known = [[group.title, group.key] for group in packages.groups(found())]
+        blobs.note(note, known)
+    for number, (title, key) in enumerate(known):
+
+        def made(number: int = number) -> Iterator[Entry]:
+            return packages.group_entries(packages.groups(found())[number])
+
+        yield _Part(title, key, made)
     frame: list[object] = ["frame", environment.digest]
-    yield _Part("the environment's scripts", frame, lambda: packages.frame_entries(environment, found))
+    yield _Part("the environment's scripts", frame, lambda: packages.frame_entries(environment, found()))
