@@ -188,7 +188,6 @@ def test_a_server_extension_in_a_lock_joins(lock: Locking, upstream: Upstream) -
         upstream.add(name, "1.0", "2017-01-01T00:00:00Z")
     upstream.add("jupyterlab", "4.5", "2017-06-01T00:00:00Z")
     upstream.add("voila", "1.0", "2017-01-01T00:00:00Z", ("jupyter-server",))
-    lock.of(Plan(python=PythonNeed(HERE), requirements=Requirements(("voila",))))
     locked = lock(by_hash("jupyterlab", "4.4"))
     assert (locked.joined, versions(locked)["jupyterlab"]) == (False, "4.4")
     locked = lock(by_hash("jupyterlab", "4.4"), by_hash("voila", "1.0"))

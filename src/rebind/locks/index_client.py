@@ -5,12 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from rebind.errors import NetworkError
+from rebind.locks.labels import TODAY
 
 _LARGEST = 16 * 1024 * 1024
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +52,35 @@ class IndexClient:
         unknown = answer.get("unknown")
         return frozenset(map(str, unknown)) if isinstance(unknown, list) else frozenset()
 
+    def see_metadata(self, files: Iterable[tuple[str, str]]) -> None:
+        """Lets the index fetch the metadata of wheels (project, file name), as far as it can."""
+
+        def see(file: tuple[str, str]) -> None:
+            with suppress(OSError, http.client.HTTPException):
+                self._send("GET", f"/{TODAY}/files/{file[0]}/{quote(file[1])}.metadata", None)
+
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            list(threads.map(see, files))
+
     def _ask(self, method: str, path: str, body: str | None) -> Mapping[str, object]:
+        try:
+            status, data = self._send(method, path, body)
+            answer = json.loads(data) if status == 200 else None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NetworkError(f"the dated index does not answer: {error}", remedy="Start again.") from None
+        if not isinstance(answer, dict):
+            raise NetworkError(f"the dated index answers with {status}", remedy="Start again.")
+        return answer
+
+    def _send(self, method: str, path: str, body: str | None) -> tuple[int, bytes]:
         proxy = urlsplit(self.proxy_url)
         connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=120)
         try:
             connection.request(method, self.url + path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
-            answer = json.loads(response.read(_LARGEST)) if response.status == 200 else None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NetworkError(f"the dated index does not answer: {error}", remedy="Start again.") from None
+            return response.status, response.read(_LARGEST)
         finally:
             connection.close()
-        if not isinstance(answer, dict):
-            raise NetworkError(f"the dated index answers with {response.status}", remedy="Start again.")
-        return answer
 
 
 def _sentences(value: object) -> dict[str, str]:

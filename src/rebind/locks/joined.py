@@ -57,6 +57,19 @@ def concern(needs: Needs, packages: Iterable[Package], shipped: frozenset[str], 
     return ""
 
 
+def suspects(packages: Iterable[Package], shipped: frozenset[str], pages: Pages) -> list[tuple[str, str]]:
+    """Wheels (project, file name) that may extend the server and whose metadata nobody has asked for yet.
+
+    A whole lock names the server's own packages beside an extension of it; without them there is none.
+    """
+    found = list(packages)
+    if _HOSTS.isdisjoint(package.name for package in found):
+        return []
+    known = shipped | _HARMLESS | _HOSTS
+    unseen = (each for each in found if each.name not in known and each.is_wheel)
+    return [(each.name, each.filename) for each in unseen if not metadata_path(pages, each.sha256).exists()]
+
+
 def _dependencies(pages: Pages, package: Package) -> Iterator[str]:
     """Names that a locked wheel needs, extras aside, as far as the dated index has seen its metadata."""
     try:

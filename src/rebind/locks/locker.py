@@ -17,7 +17,7 @@ from rebind.errors import LockError, NetworkError, out_of_room
 from rebind.locks.fallback import later_date
 from rebind.locks.index_client import IndexClient
 from rebind.locks.interpreters import Interpreters
-from rebind.locks.joined import RULES, SERVER, WITHOUT_NOTEBOOK, concern
+from rebind.locks.joined import RULES, SERVER, WITHOUT_NOTEBOOK, concern, suspects
 from rebind.locks.needs import BUILD_TOOLS, Needs, needs_of
 from rebind.locks.old_pip import OldResolver
 from rebind.locks.pages import UNTIMED, Pages, project_name
@@ -225,6 +225,7 @@ class Locker:
             return packages, question.needs.fixed.joined
         if not _uv_knows(question.interpreter):
             return packages, False  # no server of today runs there
+        self._client.see_metadata(suspects(fixed, server_names(), self._pages))  # no resolver asked for it
         why = concern(question.needs, packages, server_names(), self._pages)
         if not why:
             return packages, False
