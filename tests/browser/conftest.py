@@ -44,6 +44,7 @@ def notebook(*cells: str) -> str:
 def put(served: Path, name: str, files: dict[str, str]) -> None:
     """A repository of these files below the git server's folder."""
     root = served / name
+    shutil.rmtree(root, ignore_errors=True)  # of an attempt before
     root.mkdir()
     git(root, "init", "-q", "-b", "main")
     for path, text in files.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,7 @@ def publish(served: Path, git_url: str) -> Publish:
 
     def make(name: str, files: dict[str, str]) -> str:
         root = served / name
+        shutil.rmtree(root, ignore_errors=True)  # of an attempt before
         root.mkdir()
         git(root, "init", "-q", "-b", "main")
         for path, text in files.items():

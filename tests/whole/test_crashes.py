@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def hub(data: Path) -> Iterator[Hub]:
 def slow(served: Path, git_url: str, request: pytest.FixtureRequest) -> str:
     """A repository whose postBuild takes a few seconds; another one for every test."""
     root = served / f"slow-{abs(hash(request.node.name))}"
+    shutil.rmtree(root, ignore_errors=True)  # of an attempt before
     root.mkdir()
     git(root, "init", "-q", "-b", "main")
     (root / "requirements.txt").write_text("six\n")

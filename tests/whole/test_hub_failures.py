@@ -50,7 +50,7 @@ CASES = {
     "endless-script": ({"postBuild": "echo begun; sleep 23456"}, ("postBuild took longer than 3 seconds", "begun")),
     "dying-server": ({"start": "#!/bin/sh\necho it dies; exit 3\n"}, ("code 3", "it dies")),
     "forgetful-start": ({"start": "#!/bin/sh\necho forgot\n"}, ("code 0", "forgot")),
-    "silent-server": ({"start": "#!/bin/sh\nsleep 23457\n"}, ("5 s",)),
+    "silent-server": ({"start": "#!/bin/sh\nsleep 23457\n"}, ("20 s",)),
 }
 
 
