@@ -19,6 +19,15 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker"))
 
 
+CHUNK = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads in many chunks without writing much: the registry's disk may be slow."""
+    monkeypatch.setattr("rebind.images.registry.CHUNK", CHUNK)
+
+
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     made = Blobs(tmp_path / "blobs")

@@ -11,14 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.images.conftest import sha256, small_image
+from tests.images.conftest import CHUNK, sha256, small_image
 
 from rebind.errors import BuildError, NetworkError, RebindError, RefusedError, RepositoryError
 from rebind.images import parse
 from rebind.images.blobs import Blobs
 from rebind.images.client import Asked, Client
 from rebind.images.credentials import Credentials
-from rebind.images.registry import CHUNK
 from rebind.images.registry import Registry as RegistryClient
 
 Reply = tuple[int, dict[str, str], bytes]

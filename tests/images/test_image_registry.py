@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.images.conftest import small_image
+from tests.images.conftest import CHUNK, small_image
 from tests.images.registries import NAME, PASSWORD, Registry, Relay
 
 from rebind.errors import BuildError, NetworkError, RefusedError, RepositoryError, SettingsError
 from rebind.images import credentials, parse
 from rebind.images.blobs import Blobs
 from rebind.images.credentials import Credentials
-from rebind.images.registry import CHUNK
 from rebind.images.registry import Registry as Client
 
 
