@@ -7,7 +7,7 @@ A step whose result is there is skipped; `remembered` skips all of them for a co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -47,6 +47,8 @@ class Steps:
     builder: Builder
     memory: Path
     """What `remembered` knows."""
+    server: Callable[[Report], Path]
+    """Installs the notebook server, if it is not there, and gives its prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,9 @@ def prepare(steps: Steps, wanted: Wanted, commit: Commit, report: Report) -> Pre
     with checked_out(steps, commit, report) as (root, plan):
         locked = lock(steps, wanted, commit, root, plan, report)
         environment = build(steps, locked, report)
-        layers = steps.builder.overlay(environment, plan, root, commit, report, when=locked.date)
+        layers = steps.builder.overlay(
+            environment, plan, root, commit, report, when=locked.date, server=lambda: steps.server(report)
+        )
     prepared = Prepared(commit, environment, layers, plan.start)
     _remember(steps, wanted, prepared)
     return prepared
@@ -213,7 +217,8 @@ def remembered(steps: Steps, wanted: Wanted, commit: Commit) -> Prepared | None:
 
 
 def _memory(steps: Steps, wanted: Wanted, commit: Commit) -> Path:
-    facts = [FORMAT, commit.identity, commit.id, commit.spec.subdir, wanted.as_of]
+    alone = wanted.spec.ref in (None, "", "HEAD")  # with the history of the commit, or without it
+    facts = [FORMAT, commit.identity, commit.id, commit.spec.subdir, wanted.as_of, alone]
     return steps.memory / (sha256(json.dumps(facts).encode()).hexdigest()[:40] + ".json")
 
 

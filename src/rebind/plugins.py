@@ -107,8 +107,10 @@ class Installation:
 
     @cached_property
     def egress(self) -> Egress:
-        """The way out of sandboxes: never to private addresses, whatever the settings say of fetching."""
-        return self._egress("sandboxes", self.index.hosts, allow_private=False)
+        """The way out of sandboxes: to no private address but the index's and those of egress_hosts, whatever the
+        settings say of fetching."""
+        named = frozenset(host.strip().lower() for host in self.settings.egress_hosts.split(",") if host.strip())
+        return self._egress("sandboxes", self.index.hosts | named, allow_private=False)
 
     @cached_property
     def fetching(self) -> Egress:
@@ -162,6 +164,7 @@ class Installation:
             debian=DebianLocker(self.settings.data, self.fetching.socket, sandbox.run, self.owner),
             builder=self.builder,
             memory=self.settings.data / "prepared",
+            server=self.server,
         )
 
     def _locker(self) -> CondaFirst:
@@ -197,8 +200,16 @@ class Installation:
             settings.data / "git",
         )
 
-    def run(self, prepared: Prepared, command: Sequence[str], *, on_line: Callable[[str], None] | None = None) -> int:
-        """Runs a command in the environment, confined as a session is; gives its exit code. Raises SandboxError."""
+    def run(
+        self,
+        prepared: Prepared,
+        command: Sequence[str],
+        report: Report,
+        *,
+        on_line: Callable[[str], None] | None = None,
+    ) -> int:
+        """Runs a command in the environment, confined as a session is and with the notebook server's programs on the
+        path; gives its exit code. Raises SandboxError, and what `server` raises."""
         settings = self.settings
         limits = Limits(
             settings.session_memory or None,
@@ -206,19 +217,26 @@ class Installation:
             settings.session_processes or None,
             settings.session_disk or None,
         )
+        server = self.server(report)
         confinement = sandbox.session_confinement(
-            prepared.environment, prepared.layers, limits=limits, egress=self.egress.socket, name=f"run-{os.getpid()}"
+            prepared.environment,
+            prepared.layers,
+            limits=limits,
+            egress=self.egress.socket,
+            name=f"run-{os.getpid()}",
+            server=server,
         )
-        with self._held(prepared) as held:
+        with self._held(prepared, server.parent.name) as held:
             return sandbox.run(confinement, _started(prepared.start, command), on_line=on_line, keep_fds=held)
 
     @contextmanager
-    def _held(self, prepared: Prepared) -> Iterator[list[int]]:
+    def _held(self, prepared: Prepared, *environments: str) -> Iterator[list[int]]:
         """Meanwhile `clean` leaves environment and layers alone; the descriptors that see to it."""
+        used = (("environments", digest) for digest in (prepared.environment.digest, *environments))
         layers = (("layers", layer.digest) for layer in prepared.layers)
         with ExitStack() as stack:
             held = []
-            for kind, digest in (("environments", prepared.environment.digest), *layers):
+            for kind, digest in (*used, *layers):
                 held.append(self.builds.hold(kind, digest))
                 stack.callback(os.close, held[-1])
             yield held

@@ -75,6 +75,9 @@ class Settings:
     )
     sandbox_uid: int = _setting(61000, "User id of sandboxes when rebind runs as root.")
     egress_ports: str = _setting("80,443,9418,22,873", "Ports that sandboxes may reach on public addresses.")
+    egress_hosts: str = _setting(
+        "", "Hosts that sandboxes may reach whatever their addresses are (mirrors of package registries)."
+    )
     cors_allow_origin: str = _setting("*", "Origin that may use the launch API and the sessions from other pages.")
     trusted_proxies: str = _setting("", "Networks of proxies before this one whose X-Forwarded headers are believed.")
     upload_limit: int = _setting(0, "Largest body of one request through the proxy.", "size")

@@ -12,7 +12,7 @@ from rebind.locks import Interpreters
 from rebind.locks.scan import Places
 from rebind.values import PythonNeed
 
-WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+WHEN = datetime(2026, 8, 21, tzinfo=UTC)
 
 
 @pytest.fixture

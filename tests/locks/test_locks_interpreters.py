@@ -187,3 +187,19 @@ def test_a_failed_download_is_not_tried_again_at_once(make: Make, tmp_path: Path
     machine = Interpreters(tmp_path / "data", places=places)
     with pytest.raises(InterpreterError):
         machine.find(PythonNeed("3.13"), TODAY)
+
+
+@pytest.mark.parametrize(
+    ("day", "requires", "minor"),
+    [
+        ("2024-03-01", ">=3.11", "3.11"),  # 3.12 had no wheels yet, and 3.13 was not there
+        ("2025-06-01", ">=3.11", "3.13"),
+        ("2020-01-01", ">=3.6", "3.7"),
+        ("2020-01-01", ">=3.8", "3.8"),
+        ("2020-01-01", ">=3.12", "3.12"),  # of a day when there was none: the oldest that will do
+    ],
+)
+def test_what_a_package_requires_is_met_by_a_python_of_the_day(make: Make, day: str, requires: str, minor: str) -> None:
+    machine = make("3.6.9", "3.7.9", "3.8.9", "3.9.9", "3.10.9", "3.11.9", "3.12.9", "3.13.9", "3.14.1")
+    when = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    assert machine.find(PythonNeed(requires=requires), when).minor == minor

@@ -127,7 +127,8 @@ def execute(url: str, token: str, code: str, timeout: float = 60) -> str:
 
     from websockets.sync.client import connect
 
-    status, body = ask(f"{url}api/kernels", token, "POST", {"name": "python3"})
+    name = json.loads(ask(f"{url}api/kernelspecs", token)[1])["default"]
+    status, body = ask(f"{url}api/kernels", token, "POST", {"name": name})
     assert status == 201, body
     kernel = json.loads(body)["id"]
     header = {"msg_id": uuid.uuid4().hex, "username": "", "session": uuid.uuid4().hex, "msg_type": "execute_request"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -110,12 +111,14 @@ class Builder:
         report: Report,
         *,
         when: datetime | None = None,
+        server: Callable[[], Path] | None = None,
     ) -> tuple[Layer, ...]:
         """The layers of a session, bottom first: Debian packages if the lock has some, the repository's files, then
         what its own packages and postBuild wrote.
 
         `checkout` is the directory that takes the part of the root; it is consumed. `when`: the time as of which pip
-        in these steps sees the package index (the lock's date), else the commit's.
+        in these steps sees the package index (the lock's date), else the commit's. `server` gives the prefix of the
+        notebook server, whose programs a postBuild finds as a session does; asked for if there is one to run.
         Raises BuildError, ScriptError, RecipeError, DiskError, SandboxError.
         """
         say = saying(report)
@@ -126,7 +129,7 @@ class Builder:
         from rebind.builds.overlay import Ground, written_layer
 
         date = when or commit.date
-        ground = Ground(environment, files, date, self._egress, self._limits, self._stop(), self._timeout)
+        ground = Ground(environment, files, date, self._egress, self._limits, self._stop(), self._timeout, server)
         return *lower, written_layer(self.store, plan, ground, say)
 
     def interrupt(self) -> None:

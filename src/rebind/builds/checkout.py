@@ -27,6 +27,8 @@ def checkout_layer(store: Store, plan: Plan, root: Path, commit: Commit, say: Sa
     """`root` (consumed: moved where it can be) as `home/`, without what the ignore files name; scripts executable."""
     scripts = [plan.post_build, plan.start]
     facts = [FORMAT, commit.identity, commit.id, commit.spec.subdir, plan.ignore, scripts]
+    if (root / ".git" / "shallow").is_file():
+        facts.append("without its history")  # who names a ref gets the history, who does not the commit alone
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     while not (place := store.lease(LAYERS, digest)):
         with store.making(LAYERS, digest, say) as making:

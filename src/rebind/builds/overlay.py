@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,8 @@ class Ground:
     """Ends the step that runs, once it is set."""
     timeout: float | None = None
     """Longest time of one step, in seconds."""
+    server: Callable[[], Path] | None = None
+    """Gives the notebook server's prefix: a postBuild finds its `jupyter`, `node` and `npm`, as a session does."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -103,14 +105,22 @@ class _Steps:
         variables = (("NB_USER", USER), ("NB_UID", str(UID)), *index_variables(self.ground.date))
         # A shell's exec runs a script without `#!` itself, which the kernel refuses to do.
         argv = ("/bin/sh", "-c", 'exec "$0"', f"{REPO_DIR}/{script}")
-        outcome = self._step(argv, script, variables)
+        server = self.ground.server() if self.ground.server else None
+        held = self.store.hold("environments", server.parent.name) if server else None
+        try:
+            outcome = self._step(argv, script, variables, server)
+        finally:
+            if held is not None:
+                os.close(held)
         if outcome.code:
             remedy = "Correct the script; its output is above."
             raise failed(script, outcome, remedy, ScriptError)
 
-    def _step(self, argv: Sequence[str], name: str, variables: tuple[tuple[str, str], ...]) -> Outcome:
+    def _step(
+        self, argv: Sequence[str], name: str, variables: tuple[tuple[str, str], ...], server: Path | None = None
+    ) -> Outcome:
         return run_step(
-            self._confinement(variables),
+            self._confinement(variables, server),
             argv,
             say=self.say,
             written=self.upper,
@@ -120,7 +130,7 @@ class _Steps:
             stop=self.ground.stop,
         )
 
-    def _confinement(self, variables: tuple[tuple[str, str], ...]) -> Confinement:
+    def _confinement(self, variables: tuple[tuple[str, str], ...], server: Path | None) -> Confinement:
         confinement = session_confinement(
             self.ground.environment,
             self.ground.layers,
@@ -128,6 +138,7 @@ class _Steps:
             egress=self.ground.egress,
             name=f"build-{self.making.work.name}",
             upper=self.upper,
+            server=server,
             variables=variables,
         )
         return replace(confinement, mounts=(*confinement.mounts, uv_mount()))

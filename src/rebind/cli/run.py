@@ -33,7 +33,7 @@ def run(
         def on_line(line: str) -> None:
             report(Event(Phase.RUNNING, line if line.endswith("\n") else line + "\n"))
 
-        code = installation.run(prepared, command, on_line=on_line if json else None)
+        code = installation.run(prepared, command, report, on_line=on_line if json else None)
     if json:
         print_json({"exit_code": code})
     sys.exit(code)

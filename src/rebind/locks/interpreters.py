@@ -14,7 +14,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from uv import find_uv_bin
 
 from rebind.errors import InterpreterError
-from rebind.locks.releases import DEFAULT, MOVABLE, RELEASED, default_minor, order
+from rebind.locks.releases import DEFAULT, RELEASED, default_minor, movable, order
 from rebind.locks.scan import Places, scan
 from rebind.values import Interpreter, PythonNeed
 
@@ -77,7 +77,7 @@ class Interpreters:
         if stated not in (None, "3"):
             raise self._absent(str(stated), need.stated_in)
         if need.requires:
-            return self._required(need)
+            return self._required(need, when)
         return self._default(DEFAULT if stated == "3" else default_minor(when))
 
     def _stated(self, version: str, need: PythonNeed) -> Choice:
@@ -102,11 +102,12 @@ class Interpreters:
             )
         return Choice(found, notes)
 
-    def _required(self, need: PythonNeed) -> Choice:
-        """Default if it satisfies, else the newest supported minor that does, by real patch levels (spec 1.6)."""
+    def _required(self, need: PythonNeed, when: datetime) -> Choice:
+        """Default if it satisfies, else the newest minor of that day that does, by real patch levels (spec 1.6)."""
         wanted = _specifiers(need)
-        minors = [DEFAULT, *(minor for minor in reversed(MOVABLE) if minor != DEFAULT)]
-        fitting = [minor for minor in minors if any(_allows(wanted, f"{minor}.{patch}") for patch in range(_PATCHES))]
+        fitting = [
+            minor for minor in movable(when) if any(_allows(wanted, f"{minor}.{patch}") for patch in range(_PATCHES))
+        ]
         if not fitting:
             raise InterpreterError(
                 f"no supported Python satisfies requires-python '{need.requires}'{_where(need.stated_in)}",

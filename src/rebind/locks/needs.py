@@ -21,6 +21,8 @@ from rebind.values import Interpreter, LocalPackage, Plan, Requirements
 from rebind.values.pinned import PinnedPackage
 
 KERNEL = ("ipykernel", "ipywidgets", "pip")
+KERNEL_OF_2 = ("ipywidgets<7.8", "terminado<0.9")
+"""What the kernel needs on Python 2: of both there is a later release that does not say that it is for Python 3."""
 BUILD_TOOLS = ("setuptools", "wheel")
 """Old packages import them at run time (`pkg_resources`); a virtual environment had them until Python 3.12."""
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
@@ -118,7 +120,8 @@ def needs_of(plan: Plan, root: Path, interpreter: Interpreter) -> Needs:
     there = {*lines, *(fixed.names() if fixed else ())}
     kernel = (*KERNEL, *tools) if plan.conda is None else ()  # else they are conda's
     lines += [name for name in kernel if name not in there]
-    constraints = (*wanted.constraints, *(fixed.constraints() if fixed else ()))
+    kernel = KERNEL_OF_2 if interpreter.minor == "2.7" else ()
+    constraints = (*wanted.constraints, *kernel, *(fixed.constraints() if fixed else ()))
     digest = inputs.hexdigest()
     return Needs(tuple(lines), constraints, wanted.options, tuple(unknown), digest, wanted.hashes, fixed)
 

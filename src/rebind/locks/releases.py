@@ -35,10 +35,19 @@ def order(version: str) -> tuple[int, ...]:
 
 def default_minor(when: datetime) -> str:
     """The Python of a repository that states none: the newest that packages had wheels for that day, 3.10 at most."""
-    day = when.astimezone(UTC).date()
     ripe = [
-        minor
-        for minor, released in RELEASED.items()
-        if order(OLDEST_DEFAULT) <= order(minor) <= order(DEFAULT) and released + RIPE <= day
+        minor for minor in RELEASED if order(OLDEST_DEFAULT) <= order(minor) <= order(DEFAULT) and _ripe(minor, when)
     ]
     return max(ripe, key=order, default=OLDEST_DEFAULT)
+
+
+def movable(when: datetime) -> list[str]:
+    """Minors to be tried in turn for a `requires-python`: the default of the day, then what packages had wheels for,
+    newest first, then what came later, oldest first."""
+    ripe = [minor for minor in reversed(MOVABLE) if _ripe(minor, when)]
+    later = [minor for minor in MOVABLE if not _ripe(minor, when)]
+    return list(dict.fromkeys([default_minor(when), *ripe, *later]))
+
+
+def _ripe(minor: str, when: datetime) -> bool:
+    return RELEASED[minor] + RIPE <= when.astimezone(UTC).date()

@@ -55,8 +55,8 @@ def session_confinement(
     `layers` bottom first, as everywhere; one with `usr/` lies over the host's programs, read-only. /home/jovyan and
     /srv are overlays; what is written goes to `upper`/home and `upper`/srv, or with None into the scratch space of the
     disk limit. `server` is the notebook server's prefix on the host, seen at that very path and as /opt/rebind/server;
-    `server_python` is the `sys.base_prefix` of its interpreter, also seen at its own path. `variables` come last and
-    win.
+    `server_python` is the `sys.base_prefix` of its interpreter (None: found by its link), also seen at its own path.
+    `variables` come last and win.
     """
     mounts = (
         *_system(layers),
@@ -96,7 +96,8 @@ def _server(server: Path | None, python: Path | None) -> list[Mount]:
     if server is None:
         return []
     found: list[Mount] = [Bind(server, str(server)), Symlink(SERVER_DIR, str(server))]
-    if python is not None and not python.is_relative_to("/usr"):
+    python = python or (server / "bin/python").resolve().parent.parent
+    if not python.is_relative_to("/usr"):
         found.append(Bind(python, str(python)))
     return found
 

@@ -132,15 +132,14 @@ class ProcessEngine:
         return session, keeper
 
     def _order(self, request: SessionRequest, *, rehearsed: bool) -> Order:
-        joined = request.environment.joined
         confinement = session_confinement(
             request.environment,
             request.layers,
             limits=request.limits,
             egress=self.egress,
             name=request.id,
-            server=None if joined else self.server,
-            server_python=None if joined else interpreter_prefix(self.server),
+            server=self.server,  # for a joined environment too: its `node` and `npm` are there
+            server_python=interpreter_prefix(self.server),
             variables=variables(request),
         )
         confinement = replace(confinement, mounts=(*confinement.mounts, *quiet_mounts()))
@@ -149,9 +148,7 @@ class ProcessEngine:
 
     def _hold(self, request: SessionRequest, stack: ExitStack) -> Sequence[int]:
         """Shared locks on all that the session uses, so that cleaning does not take it away."""
-        used = [request.environment.path, *(layer.path for layer in request.layers)]
-        if not request.environment.joined:
-            used.append(self.server.parent)
+        used = [request.environment.path, *(layer.path for layer in request.layers), self.server.parent]
         held = []
         for path in used:
             held.append(_shared(path))
