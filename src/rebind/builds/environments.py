@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rebind.builds.wheels import Wheels
 
 ENVIRONMENTS = "environments"
+SEPARATE = ("2.7", "3.5", "3.6")
+"""Their kernels have a prefix of their own on mybinder.org, whose name repositories rely on (spec 1.5)."""
 
 
 class Environments:
@@ -77,12 +79,14 @@ class _Installation:
     def fill(self, work: Path, *, only_wheels: bool = False) -> None:
         """`work`/srv, as sessions see it."""
         from rebind.builds.tree import Tree
-        from rebind.values import APP_BASE, CONDA_DIR, NB_PREFIX, NPM_DIR
+        from rebind.values import APP_BASE, CONDA_DIR, KERNEL_PREFIX, NB_PREFIX, NPM_DIR
 
         tree = Tree(work, self.store.owner)
         for directory in (APP_BASE, f"{CONDA_DIR}/bin", f"{NPM_DIR}/bin", f"{NPM_DIR}/lib", NB_PREFIX):
             tree.make(directory[1:])
         tree.write(f"{NPM_DIR[1:]}/npmrc", f"prefix={NPM_DIR}\n".encode())
+        if self.interpreter.minor in SEPARATE:
+            tree.symlink(KERNEL_PREFIX[1:], Path(NB_PREFIX).name)
         self._install(work, work / NB_PREFIX[1:], self.interpreter.inside, NB_PREFIX, only_wheels)
 
     def fill_for(self, prefix: str, work: Path, executable: str = "") -> None:
