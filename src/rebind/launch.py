@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from rebind import recipes
+from rebind import __version__, recipes
 from rebind.builds import Builder
 from rebind.errors import AddressError
 from rebind.locks import CondaFirst, DebianLocker, Interpreters
@@ -218,7 +218,7 @@ def remembered(steps: Steps, wanted: Wanted, commit: Commit) -> Prepared | None:
 
 def _memory(steps: Steps, wanted: Wanted, commit: Commit) -> Path:
     alone = wanted.spec.ref in (None, "", "HEAD")  # with the history of the commit, or without it
-    facts = [FORMAT, commit.identity, commit.id, commit.spec.subdir, wanted.as_of, alone]
+    facts = [FORMAT, __version__, commit.identity, commit.id, commit.spec.subdir, wanted.as_of, alone]
     return steps.memory / (sha256(json.dumps(facts).encode()).hexdigest()[:40] + ".json")
 
 

@@ -21,8 +21,8 @@ from rebind.values import Interpreter, LocalPackage, Plan, Requirements
 from rebind.values.pinned import PinnedPackage
 
 KERNEL = ("ipykernel", "ipywidgets", "pip")
-KERNEL_OF_2 = ("ipywidgets<7.8", "terminado<0.9")
-"""What the kernel needs on Python 2: of both there is a later release that does not say that it is for Python 3."""
+KERNEL_OF_2 = ("ipywidgets<7.8", "terminado<0.9", "python-dateutil!=2.9.0")
+"""What the kernel needs on Python 2: of each there is a release that is for Python 3 and does not say so."""
 BUILD_TOOLS = ("setuptools", "wheel")
 """Old packages import them at run time (`pkg_resources`); a virtual environment had them until Python 3.12."""
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
