@@ -287,7 +287,10 @@ def test_o_30_git_is_removed_by_an_ignore_file_only(planned):
 
 def test_o_32_environment_yml_wins_elsewhere(planned):
     found = planned({"environment.yml": "", "setup.py": "", "requirements.txt": "there"})
-    assert "ignores requirements.txt, setup.py" in "\n".join(found.warnings)
+    assert "requirements.txt, setup.py: ignored" in "\n".join(found.warnings)
+    assert found.conda is not None
+    assert found.requirements.lines == ()
+    assert found.requirements.local == ()
 
 
 # Public examples of section 4.6
