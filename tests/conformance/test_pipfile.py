@@ -108,7 +108,7 @@ def test_relative_paths_count_from_the_config_directory(make_repository: MakeRep
     check(make_repository(files), data, "dummy", "pypi_pkg_test")
 
 
-@pytest.mark.parametrize("folder", ["uv", "poetry", "poetry-1.1", "pipenv", "standard"])
+@pytest.mark.parametrize("folder", ["uv", "poetry", "poetry-1.1", "pdm", "pipenv", "standard"])
 def test_wants_4_locks_of_the_tools_are_installed_exactly(
     make_repository: MakeRepository, data: Path, folder: str
 ) -> None:
@@ -116,7 +116,7 @@ def test_wants_4_locks_of_the_tools_are_installed_exactly(
     root = make_repository({**files, "runtime.txt": "python-3.11\n"}, date="2026-11-20T12:00:00Z")
     code = "import click, markupsafe, iniconfig, ipykernel, importlib.metadata as m; print(m.version('markupsafe'))"
     done = python(root, data, code)
-    assert done.stdout.strip() == ("2.1.5" if folder == "pipenv" else "3.0.2"), done.stderr
+    assert done.stdout.strip() == ("2.1.5" if folder in ("pipenv", "pdm") else "3.0.2"), done.stderr
 
 
 def test_own_lock_gives_the_same_environment(make_repository: MakeRepository, data: Path, tmp_path: Path) -> None:

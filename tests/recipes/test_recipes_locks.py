@@ -1,4 +1,4 @@
-"""Lock files that the real tools wrote (uv 0.13, pipenv 2026.8, poetry 2.5 and 1.1, pip 26.3), below `locks/`.
+"""Lock files that real tools wrote (uv 0.13, pipenv 2026.10, poetry 2.5 and 1.1, pdm 2.19, pip 26.3), in `locks/`.
 
 The project in all of them: click, six, iniconfig for development, markupsafe in one version below Python 3.11 and
 another from there on, and toolz and `there` as optional parts.
@@ -119,6 +119,14 @@ def test_poetry_lock_of_before_without_its_project(tmp_path: Path) -> None:
     assert "colorama" not in versions(plan(tmp_path), "3.12.1")
 
 
+def test_pdm_lock_takes_the_groups_for_development(tmp_path: Path) -> None:
+    found = planned("pdm", tmp_path)
+    expected = {"click": "8.1.8", "iniconfig": "2.1.0", "markupsafe": "2.1.5", "six": "1.17.0"}
+    assert versions(found, "3.11.7") == expected
+    assert found.pinned is not None
+    assert found.pinned.requires_python == ">=3.9"
+
+
 def test_pylock_of_uv(tmp_path: Path) -> None:
     found = planned("standard", tmp_path)
     assert found.pinned is not None
@@ -140,7 +148,7 @@ def test_pylock_of_pip_with_a_name(tmp_path: Path) -> None:
         plan(tmp_path)
 
 
-@pytest.mark.parametrize("folder", ["uv", "poetry", "standard", "poetry-1.1"])
+@pytest.mark.parametrize("folder", ["uv", "poetry", "standard", "poetry-1.1", "pdm"])
 def test_requirements_txt_goes_before_a_lock(tmp_path: Path, folder: str) -> None:
     found = planned(folder, tmp_path, requirements_txt="there\n")
     assert found.pinned is None
