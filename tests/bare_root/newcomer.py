@@ -85,14 +85,13 @@ def mounts() -> set[str]:
 
 
 def groups() -> set[str]:
-    """Control groups of rebind that hold no process: those with one may belong to somebody else on this machine."""
+    """Control groups of rebind below our own (.ci/bare-root made them where it could)."""
     found = set()
-    for path in Path("/sys/fs/cgroup").glob("**/*rebind*"):
-        try:
-            if path.is_dir() and not (path / "cgroup.procs").read_text():
-                found.add(str(path))
-        except OSError:
-            continue
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, own = line.split(":", 2)
+        if "bare-root-" in own:
+            folder = Path("/sys/fs/cgroup", controllers.split(",")[0], own.lstrip("/"))
+            found |= {str(path) for path in folder.glob("**/*rebind*") if path.is_dir()}
     return found
 
 
