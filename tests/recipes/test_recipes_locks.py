@@ -14,7 +14,7 @@ import pytest
 from rebind.errors import LockError, RecipeError
 from rebind.locks.pinned import applying
 from rebind.recipes import plan
-from rebind.values import Interpreter, Plan, PythonNeed
+from rebind.values import Interpreter, LocalPackage, Plan, PythonNeed
 
 LOCKS = Path(__file__).parent / "locks"
 
@@ -64,6 +64,13 @@ def test_uv_lock_older_than_its_project_says_so(tmp_path: Path) -> None:
     project = tmp_path / "pyproject.toml"
     project.write_text(project.read_text().replace('    "six",', '    "six",\n    "numpy",'))
     assert any("lacks numpy" in warning for warning in plan(tmp_path).warnings)
+
+
+def test_uv_workspace_installs_the_members_that_its_root_needs(tmp_path: Path) -> None:
+    found = planned("uv-workspace", tmp_path)
+    assert set(versions(found, "3.11.7")) == {"six"}
+    assert found.requirements.local == (LocalPackage("packages/a", True), LocalPackage("packages/b", True))
+    assert found.warnings == ()
 
 
 def test_files_of_a_lock_keep_their_addresses_and_hashes(tmp_path: Path) -> None:

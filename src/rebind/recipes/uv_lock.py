@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from packaging.utils import canonicalize_name
 
@@ -21,7 +21,6 @@ from rebind.recipes.pins import (
     requires_of,
     sha256_of,
     version_of,
-    web_address,
 )
 from rebind.recipes.toml import Table, read_toml, table, tables, text, texts
 from rebind.recipes.tree import Tree
@@ -151,9 +150,8 @@ class _Reader:
             url = row.get("url") or source.get("url")
             if not url:
                 raise self.where.error("it takes a file from a folder of the machine that made it.", "Use an index.")
-            name = urlsplit(web_address(url, self.where)).path.rpartition("/")[2]
             sha256 = sha256_of(row.get("hash"), self.where)
             size, uploaded = row.get("size"), row.get("upload-time")
-            found = file_of("", self.where, url=url, sha256=sha256, size=size, uploaded=uploaded) if name else None
+            found = file_of("", self.where, url=url, sha256=sha256, size=size, uploaded=uploaded)
             if found:
                 yield found
