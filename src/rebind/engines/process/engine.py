@@ -20,6 +20,7 @@ from rebind.engines.process.quiet import quiet_mounts
 from rebind.engines.process.starting import Keeper, await_answer, end, enter
 from rebind.engines.process.variables import command, variables
 from rebind.engines.process.warm import WarmParent, interpreter_prefix
+from rebind.engines.process.widgets import widget_mounts
 from rebind.errors import RebindError, SessionError
 from rebind.sandbox import SANDBOX_UID, Group, processes, session_confinement
 from rebind.values import Event, Phase, Report, Session, SessionRequest
@@ -142,7 +143,8 @@ class ProcessEngine:
             server_python=interpreter_prefix(self.server),
             variables=variables(request),
         )
-        confinement = replace(confinement, mounts=(*confinement.mounts, *quiet_mounts()))
+        told = (*quiet_mounts(), *widget_mounts(request.environment))
+        confinement = replace(confinement, mounts=(*confinement.mounts, *told))
         serving = Serving(request.base_url, request.token, request.allow_origin)
         return Order(confinement, serving, command(request), bound=request.bound, rehearsal=rehearsed)
 

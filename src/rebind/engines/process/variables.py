@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rebind.engines.process.order import INNER_SOCKET
+from rebind.engines.process.widgets import jupyter_path
 from rebind.errors import SessionError
 from rebind.values import NB_PREFIX, REPO_DIR, SERVER_DIR, SessionRequest
 
@@ -11,7 +12,7 @@ _JOINED = ("jupyter-lab", "jupyter-notebook", "jupyter-server")
 
 def variables(request: SessionRequest) -> tuple[tuple[str, str], ...]:
     """Variables beyond those that every process of the repository has."""
-    found = {} if request.environment.joined else {"JUPYTER_PATH": f"{NB_PREFIX}/share/jupyter"}
+    found = {} if request.environment.joined else {"JUPYTER_PATH": jupyter_path(request.environment)}
     limits = request.limits
     if limits.memory is not None:
         found["MEM_LIMIT"] = str(limits.memory)  # shown by jupyter-resource-usage
