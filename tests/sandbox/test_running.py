@@ -190,4 +190,4 @@ def test_nothing_is_left_open(inside: Inside, folder: Path) -> None:
         inside("true", Bind(folder / "missing", "/x"))
     with pytest.raises(DeadlineError):
         inside("sleep 9", timeout=0.2)
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert set(Path("/proc/self/fd").iterdir()) <= before  # what others left may be closed meanwhile
