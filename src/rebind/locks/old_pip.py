@@ -210,9 +210,9 @@ def _failure(question: Question, text: str) -> LockError:
     shown = text.replace(f"{INDEX_URL}/{question.label}/", "index:").strip()[-8000:]
     if any(sentence in text for sentence in _UNMET):
         return UnresolvableError(
-            f"the requirements cannot all be met {question.described}",
+            f"The requirements cannot all be met {question.described}.",
             detail=shown,
-            remedy="Loosen the requirement that is named above, or give another date (`--as-of`).",
+            remedy="Loosen the requirement that is named above, or give another date (`--as-of`, `?asof=` in a link).",
         )
     return LockError(
         f"the packages that are needed {question.described} cannot be found out",

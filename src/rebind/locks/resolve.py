@@ -120,9 +120,9 @@ def failure(question: Question, text: str) -> LockError:
     shown = re.sub(rf"{re.escape(INDEX_URL)}/[^/\s]+/(wheels-only/)?(simple|files)/", "index:", text).strip()
     if "No solution found" in shown:
         return UnresolvableError(
-            f"the requirements cannot all be met {question.described}",
+            f"The requirements cannot all be met {question.described}.",
             detail=shown,
-            remedy="Loosen the requirement that is named above, or give another date (`--as-of`).",
+            remedy="Loosen the requirement that is named above, or give another date (`--as-of`, `?asof=` in a link).",
         )
     return LockError(
         f"the packages that are needed {question.described} cannot be found out",
