@@ -87,7 +87,7 @@ class NetworkError(RebindError): ...
 class SettingsError(RebindError): ...
 
 
-_SQLITE_FULL = 13
+_SQLITE_FULL = {13, 778, 4874}  # FULL, IOERR_WRITE, IOERR_SHMSIZE: the file beside the database could not grow
 
 
 def out_of_room(path: object, detail: str = "") -> DiskError:
@@ -104,7 +104,7 @@ def disk_error(error: BaseException, data: object) -> DiskError | None:
     seen: BaseException | None = error
     while seen is not None:
         full = isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or getattr(seen, "sqlite_errorcode", None) == _SQLITE_FULL:
+        if full or getattr(seen, "sqlite_errorcode", None) in _SQLITE_FULL:
             return out_of_room(getattr(seen, "filename", None) or data)
         seen = seen.__cause__ or seen.__context__
     return None

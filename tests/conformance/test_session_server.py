@@ -190,7 +190,8 @@ def test_a_joined_environment_runs_its_own_server(
     assert status == 201
     notebook = Notebook(session, request, json.loads(body)["id"])
     assert notebook.run("import jupyterlab, sys; print(sys.prefix)") == NB_PREFIX
-    assert notebook.run("import os; print(os.path.exists('/opt/rebind/server'))") == "False"
+    # The other server's programs come last on its path: `node` and `npm` are there, `jupyter` is its own.
+    assert notebook.run("import shutil; print(shutil.which('jupyter-lab'))") == f"{NB_PREFIX}/bin/jupyter-lab"
     notebook.close()
     engine.stop(session)
 

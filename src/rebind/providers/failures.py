@@ -39,8 +39,8 @@ _KINDS = (
     _Kind(
         r"(?:code|response|returned error:?) 40[37].*proxy|from proxy after connect"
         r"|connect tunnel failed, response 40[37]|proxy (?:refuse|den)|may not be reached from here",
-        "{url} may not be fetched from here: its address is not allowed.",
-        "Only public addresses are fetched, unless the setting allow_private_addresses is on.",
+        "{url} may not be fetched from here: its address or port is not allowed.",
+        "Only public addresses are fetched (unless allow_private_addresses is set), on the ports of egress_ports.",
         RefusedError,
     ),
     _Kind(r"could not resolve (?:host|proxy)|name or service not known|temporary failure in name resolution",

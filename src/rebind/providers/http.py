@@ -304,8 +304,8 @@ def _network_error(url: str, error: BaseException) -> NetworkError | RefusedErro
     said = str(error)
     if "Tunnel connection failed: 403" in said:
         return RefusedError(
-            f"{host} may not be reached from here: its address is not allowed.",
-            remedy="Only public addresses are fetched, unless the setting allow_private_addresses is on.",
+            f"{host} may not be reached from here: its address or port is not allowed.",
+            remedy="Only public addresses (unless allow_private_addresses is set) and the ports of egress_ports are.",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return NetworkError(
