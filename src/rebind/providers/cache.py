@@ -101,14 +101,20 @@ class Cache:
             if (history / "HEAD").exists() and (date := self._dated(history, commit)):
                 return date
             for _ in range(2):
-                # Of a repository that was fetched before, the rest is small and wanted next: one request for both.
-                known_one = (self.path / "one" / "HEAD").exists()
-                kind, rest = ("one", "--no-filter") if known_one else ("meta", "--filter=tree:0")
-                store = self._mended(kind, commit, watch, keep, ("--depth=1", rest, "--no-tags"), rest)
+                store = self._introduced(commit, watch, keep)
                 if date := self._dated(store, commit):
                     return date
                 self._drop(store)  # it was there, but cannot be read
         raise RefNotFoundError(f"{commit} of {self.url.text} is no commit.", remedy="Give a branch or a commit.")
+
+    def _introduced(self, commit: str, watch: Watch, keep: int) -> Path:
+        """A store that holds at least the commit itself."""
+        for kind in ("full", "one"):
+            # Of a repository that was fetched before, the rest is small and wanted next: no second request for it.
+            if (self.path / kind / "HEAD").exists():
+                return self._obtain(commit, kind == "full", watch, keep).git_dir
+        asked = ("--depth=1", "--filter=tree:0", "--no-tags")
+        return self._mended("meta", commit, watch, keep, asked, "--filter=tree:0")
 
     def lookup(self, prefix: str, watch: Watch) -> str | None:
         """The one commit of any branch or tag whose id begins so. RefNotFoundError if several do."""
