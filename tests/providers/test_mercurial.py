@@ -122,10 +122,11 @@ def test_sub_repositories_are_not_fetched(mercurial: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_limits_hold(mercurial: Path, tmp_path: Path) -> None:
-    spec = Spec("hg", f"file://{mercurial}")
-    with pytest.raises(RepositoryError, match="took longer"):
-        HgProvider(cache=tmp_path / "c", allow_local=True, timeout=0.001).resolve(spec)
+def test_the_limit_of_time_holds_for_a_server_that_says_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        spec = Spec("hg", f"http://127.0.0.1:{silent.getsockname()[1]}/repository")
+        with pytest.raises(RepositoryError, match="took longer"):
+            HgProvider(cache=tmp_path / "c", allow_local=True, timeout=0.5).resolve(spec)
 
 
 def test_nothing_of_a_repository_on_this_machine_is_run(mercurial: Path, tmp_path: Path) -> None:
