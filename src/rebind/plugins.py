@@ -179,6 +179,7 @@ class Installation:
             egress=_Ways(self.fetching, self.egress),
             interpreters=self.interpreters,
             run_confined=sandbox.run,
+            asked=lambda: self.index.asked,
             owner=self.owner,
         )
 

@@ -27,6 +27,7 @@ class DatedIndex:
         self._url = upstream
         self._thread: threading.Thread | None = None
         self._end: int | None = None
+        self._asked = False
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -36,6 +37,11 @@ class DatedIndex:
         port = {f"{host}:{parts.port}"} if parts.port else set()
         files = {"files.pythonhosted.org"} if host == "pypi.org" else set()
         return frozenset({host} | port | files)
+
+    @property
+    def asked(self) -> bool:
+        """Whether any client has come yet."""
+        return self._asked
 
     def start(self) -> None:
         """Listen. Raises NetworkError if the socket cannot be made."""
@@ -66,6 +72,7 @@ class DatedIndex:
         try:
             readable, _, _ = select.select([listener.fileno(), ended], [], [])
             if ended not in readable:
+                self._asked = True
                 self._serve(listener, ended)
         finally:
             listener.close()

@@ -51,7 +51,8 @@ class _Task:
 class Locker:
     """`data`: the installation's folder, the same that the DatedIndex has. `index_url`: the upstream's address.
 
-    `owner`: as root, whom the files that a sandbox sees must belong to.
+    `owner`: as root, whom the files that a sandbox sees must belong to. `asked`: whether anybody asked the index yet;
+    loading what answers takes longer than a resolution from uv's cache.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Locker:
         interpreters: Interpreters,
         run_confined: RunConfined,
         owner: int | None = None,
+        asked: Callable[[], bool] = lambda: True,
     ) -> None:
         self._data = data
+        self._asked = asked
         self._index_url = index_url
         self._egress = egress
         self._interpreters = interpreters
@@ -254,6 +257,8 @@ class Locker:
             if shutil.disk_usage(self._data).free < _LEAST_FREE:
                 raise out_of_room(self._data, error.detail) from error
             raise
+        if not self._asked():
+            return packages
         notes = self._client.notes(question.label, started)
         warnings += [f"{name}: {text}" for kind in (notes.stale, notes.untimed) for name, text in sorted(kind.items())]
         return packages
